@@ -1,0 +1,30 @@
+"""Foretoken serves models that predict from what they have just seen.
+
+Importing this package imports nothing heavy: names are resolved on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from foretoken.estimators import CurveExtrapolator as CurveExtrapolator
+
+_HOMES = {"CurveExtrapolator": "foretoken.estimators"}
+
+__all__ = ["CurveExtrapolator", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a public name on first use (PEP 562)."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names, whether resolved yet or not."""
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""The server: plane, engine, runtimes and registry; the doors translate for it."""
