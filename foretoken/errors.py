@@ -4,15 +4,15 @@
 
     ForetokenError
     ├── CallerError            the request cannot be answered as it stands
-    │   ├── InvalidInput         values, shapes, dtypes or options are not acceptable   (ValueError)
-    │   ├── NotFound             no such model, version, alias, context or snapshot     (LookupError)
+    │   ├── InvalidInput         values, shapes, dtypes or options are not acceptable  (ValueError)
+    │   ├── NotFound             no such model, version, alias, context or snapshot  (LookupError)
     │   ├── AlreadyExists        the name is taken
     │   ├── FailedPrecondition   true once, or for another object: ask again after a look
     │   │   └── StaleGeneration    the alias has moved since it was read
     │   ├── Unsupported          a documented limit of this model, runtime or server
     │   ├── Unauthenticated      no valid token
     │   ├── PermissionDenied     the token does not reach that far
-    │   ├── DeadlineExceeded     the caller's deadline has passed                      (TimeoutError)
+    │   ├── DeadlineExceeded     the caller's deadline has passed  (TimeoutError)
     │   └── Cancelled            the caller has gone
     ├── EnvironmentFault       nobody's mistake: try elsewhere or later
     │   ├── Overloaded           a bounded queue or budget is full; carries ``retry_after``

@@ -1,0 +1,245 @@
+"""The typed requests and replies of the five tasks; doors, CLI and estimators speak these.
+
+A request checks itself when it is made, so whatever reaches a family is well formed; limits that
+depend on the model (rows, steps, tokens) are the family's to check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Array
+
+
+class Task(StrEnum):
+    """Which requests a family answers."""
+
+    TABULAR = "tabular"
+    CURVE = "curve"
+    TEXT = "text"
+    SEQUENCE = "sequence"
+    GENERATION = "generation"
+
+
+def _increasing(what: str, steps: Array) -> None:
+    if steps.ndim != 1 or steps.size == 0 or not np.isfinite(steps).all():
+        raise InvalidInput(f"{what} must be a non-empty list of finite numbers")
+    if steps[0] < 0:
+        raise InvalidInput(f"{what} must not be negative; the first is {steps[0]:g}")
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        i = int(falls[0]) + 1
+        how = "duplicate" if steps[i] == steps[i - 1] else "out of order"
+        raise InvalidInput(
+            f"{what} must be strictly increasing; entry {i} ({steps[i]:g}) is {how}: "
+            "sort them and keep one value per step"
+        )
+
+
+@dataclass(frozen=True)
+class CurveRequest:
+    """A learning curve seen so far, and where to extrapolate it.
+
+    Args:
+        values: observed metric, float64 [N], in the caller's units.
+        steps: when each was observed, float64 [N], strictly increasing, in the caller's units.
+        at: steps to predict, float64 [Q], strictly increasing; may lie anywhere.
+        quantiles: levels in (0, 1) to report, float64 [K].
+        minimize: whether lower is better.
+        bounds: hard limits of the metric, either may be infinite.
+        soft_bounds: range in which values of interest lie; the default is learned from ``values``
+            and ``bounds``.
+    """
+
+    values: Array
+    steps: Array
+    at: Array
+    quantiles: Array
+    minimize: bool = False
+    bounds: tuple[float, float] = (0.0, 1.0)
+    soft_bounds: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 1 or self.values.shape != self.steps.shape:
+            raise InvalidInput(
+                f"values {self.values.shape} and steps {self.steps.shape} must be two lists of the "
+                "same length"
+            )
+        _increasing("steps", self.steps)
+        _increasing("at", self.at)
+        bad = np.flatnonzero(~np.isfinite(self.values))
+        if bad.size:
+            raise InvalidInput(
+                f"values must be finite; entry {int(bad[0])} is {self.values[bad[0]]}: "
+                "drop diverged or missing steps"
+            )
+        low, high = self.bounds
+        if not low < high:
+            raise InvalidInput(f"bounds must be (low, high) with low < high, not {self.bounds}")
+        out = np.flatnonzero((self.values < low) | (self.values > high))
+        if out.size:
+            i = int(out[0])
+            raise InvalidInput(
+                f"value {self.values[i]:g} at step {self.steps[i]:g} lies outside bounds "
+                f"[{low:g}, {high:g}]: pass bounds that hold the metric, infinite ones if need be"
+            )
+        levels = self.quantiles
+        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+            raise InvalidInput(
+                f"quantiles must lie strictly between 0 and 1, not {levels.tolist()}"
+            )
+
+
+@dataclass(frozen=True)
+class CurveReply:
+    """The posterior of a learning curve; everything is in the caller's units.
+
+    Args:
+        steps: the requested steps, float64 [Q].
+        mean: float64 [Q].
+        quantiles: float64 [K, Q], in the order that was asked for.
+        levels: the quantile levels, float64 [K].
+        logits: of the bars, float32 [Q, bars].
+        borders: of the bars in normalised units, float64 [bars + 1].
+        scale: parameters of the map to and from normalised units, by name.
+    """
+
+    steps: Array
+    mean: Array
+    quantiles: Array
+    levels: Array
+    logits: Array
+    borders: Array
+    scale: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class TabularRequest:
+    """Rows to classify, and the labelled rows to classify them by.
+
+    Args:
+        test: columns by name, each [M].
+        train: columns by name, each [N]; empty when a context stands for them.
+        target: class labels, [N].
+        options: of the family, such as the number of ensemble members.
+    """
+
+    test: Mapping[str, Array]
+    train: Mapping[str, Array] = field(default_factory=dict)
+    target: Array | None = None
+    options: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part, columns in (("test", self.test), ("train", self.train)):
+            lengths = {name: len(column) for name, column in columns.items()}
+            if len(set(lengths.values())) > 1:
+                raise InvalidInput(f"{part} columns must have one length, not {lengths}")
+        if self.train and (missing := sorted(set(self.train) ^ set(self.test))):
+            raise InvalidInput(f"train and test must have the same columns; differing: {missing}")
+
+
+@dataclass(frozen=True)
+class TabularReply:
+    """Class probabilities, float64 [M, C], with ``classes`` [C] naming the columns."""
+
+    probabilities: Array
+    classes: Array
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """Texts to embed; ``dimensions`` cuts the vectors (Matryoshka), ``prompt`` precedes each text.
+
+    Args:
+        texts: at least one.
+        dimensions: length of the vectors; the default is the model's own.
+        prompt: text put before each of ``texts``.
+        truncate: "end" cuts what is too long and reports it, "error" refuses it.
+    """
+
+    texts: tuple[str, ...]
+    dimensions: int | None = None
+    prompt: str | None = None
+    truncate: str = "end"
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise InvalidInput("texts must not be empty")
+        if self.truncate not in ("end", "error"):
+            raise InvalidInput(f"truncate is 'end' or 'error', not {self.truncate!r}")
+
+
+@dataclass(frozen=True)
+class TextReply:
+    """Unit vectors, float32 [texts, dimensions], tokens used and tokens cut off, int64 [texts]."""
+
+    vectors: Array
+    tokens: Array
+    cut: Array
+
+
+@dataclass(frozen=True)
+class SequenceRequest:
+    """The next ``T`` observations of a running sequence, [T, D]."""
+
+    values: Array
+
+    def __post_init__(self) -> None:
+        if self.values.ndim != 2 or 0 in self.values.shape:
+            raise InvalidInput(f"values must be [T, D], both at least 1, not {self.values.shape}")
+
+
+@dataclass(frozen=True)
+class SequenceReply:
+    """What a stream answers after each of ``T`` observations, by name, each [T, ...]."""
+
+    outputs: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """A prompt to continue.
+
+    Args:
+        prompt: token ids, int64 [T].
+        max_tokens: stop after that many.
+        temperature: 0 takes the likeliest token.
+        seed: of the sampler.
+        chain: indices of the layers to run, in order, repeats allowed; the default is all.
+        stop: token ids that end the reply.
+    """
+
+    prompt: Array
+    max_tokens: int
+    temperature: float = 0.0
+    seed: int = 0
+    chain: tuple[int, ...] | None = None
+    stop: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.prompt.ndim != 1 or self.prompt.size == 0:
+            raise InvalidInput("prompt must hold at least one token")
+        if self.max_tokens < 1 or self.temperature < 0:
+            raise InvalidInput("max_tokens must be at least 1 and temperature at least 0")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token: its id, text, and log-softmax of the raw logits."""
+
+    id: int
+    text: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class GenerationReply:
+    """All tokens, and why it ended: "stop" or "length"."""
+
+    tokens: tuple[Token, ...]
+    finish: str
