@@ -1,9 +1,8 @@
 """What a family of models is: one page that everything above the models floor relies on.
 
-A family describes *graphs* (pure tensor functions that some runtime runs) and a *predictor* (NumPy
-logic around them). The predictor never runs a graph: it yields ``Call``s and is sent their outputs,
-so one code serves one request at a time, many in lockstep, and a batcher that merges their calls.
-Kinds differ in the *state*: what the model has seen.
+A family describes *graphs*, pure tensor functions for some runtime to run, and a *predictor*, NumPy
+logic that yields ``Call``s on them and is sent their outputs: one code serves one request, many in
+lockstep, and a batcher that merges calls. Kinds differ in the *state*: what a model has seen.
 
 ==========  =======================================  ====================================
 kind        state                                    who keeps it
@@ -98,8 +97,7 @@ Steps = Generator[Sequence[Call] | Emit, Sequence[Arrays], Any]
 class Predictor(Protocol):
     """Request logic of one loaded version: no torch, no I/O, shared between threads.
 
-    In-context ones add ``fit(request) -> Steps`` that return a ``Context``; stateful ones add
-    ``start(request) -> Arrays``, the state before anything was seen.
+    In-context adds ``fit(request) -> Steps`` of a ``Context``, stateful ``start(request) -> Arrays``.
     """
 
     def predict(self, request: Any, state: Any = None) -> Steps: ...  # state: Context or State
