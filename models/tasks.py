@@ -243,3 +243,23 @@ class GenerationReply:
 
     tokens: tuple[Token, ...]
     finish: str
+
+
+_TASKS = {
+    TabularRequest: Task.TABULAR,
+    CurveRequest: Task.CURVE,
+    TextRequest: Task.TEXT,
+    SequenceRequest: Task.SEQUENCE,
+    GenerationRequest: Task.GENERATION,
+}
+
+
+def task_of(request: object) -> Task:
+    """The task that a request belongs to.
+
+    Raises:
+        InvalidInput: if it is no request.
+    """
+    if type(request) not in _TASKS:
+        raise InvalidInput(f"{type(request).__name__} is not a request of any task")
+    return _TASKS[type(request)]

@@ -1,0 +1,31 @@
+"""All commands in one place."""
+
+from __future__ import annotations
+
+import typer
+
+from foretoken.cli import backup, curves, models, serve, train, transfer
+from foretoken.cli.output import guarded
+
+app = typer.Typer(
+    name="foretoken",
+    help="Serve models that predict from what they have just seen.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(models.app, name="models")
+models.app.command("import")(transfer.import_model)
+models.app.command("export")(transfer.export_model)
+app.command("extrapolate")(curves.extrapolate)
+app.command("early-stop")(curves.early_stop)
+app.command("train")(train.train)
+app.command("serve")(serve.serve)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+
+
+def run() -> None:
+    """Run the command line; an error of ours is one line on stderr and an exit status."""
+    with guarded():
+        app()

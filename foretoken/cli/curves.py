@@ -1,0 +1,91 @@
+"""``foretoken extrapolate`` and ``foretoken early-stop``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from foretoken.cli import files
+from foretoken.cli.output import show, show_table, track
+from foretoken.cli.plot import plot_curve
+from foretoken.errors import InvalidInput
+from foretoken.estimators import CurveExtrapolator
+
+DataDir = Annotated[Path | None, typer.Option(help="Where the catalogue and the blobs lie.")]
+Minimize = Annotated[bool, typer.Option("--minimize", help="Lower is better.")]
+Bounds = Annotated[
+    str, typer.Option(help="LOW,HIGH that the metric cannot leave; inf and -inf are allowed.")
+]
+SoftBounds = Annotated[
+    str | None, typer.Option(help="LOW,HIGH between which values are told apart best.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def extrapolate(
+    model: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or ALIAS@NAME.")],
+    curve: Annotated[
+        Path, typer.Option(help="CSV with the columns step,value, or values alone: one a line.")
+    ],
+    horizon: Annotated[
+        float | None, typer.Option(help="Last step to predict; the default is 100 or twice what was seen.")
+    ] = None,
+    quantiles: Annotated[str, typer.Option(help="Levels to report.")] = "0.05,0.5,0.95",
+    minimize: Minimize = False,
+    bounds: Bounds = "0,1",
+    soft_bounds: SoftBounds = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the curve with its bands: PNG, SVG or PDF.")] = None,
+    rows: Annotated[int, typer.Option(help="Rows of the printed table.")] = 12,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Extrapolate a learning curve, in its own units, with uncertainty."""
+    steps, values = files.read_curve(curve)
+    extrapolator = CurveExtrapolator(
+        model,
+        minimize=minimize,
+        bounds=_pair("bounds", bounds),
+        soft_bounds=None if soft_bounds is None else _pair("soft-bounds", soft_bounds),
+        data_dir=data_dir,
+    )
+    at = None if horizon is None else _until(steps, horizon)
+    posterior = extrapolator.extrapolate(values, steps, at, _numbers("quantiles", quantiles))
+    names = ["step", "mean", *(f"q{level:g}" for level in posterior.levels)]
+    table = np.column_stack([posterior.steps, posterior.mean, posterior.quantiles.T])
+    if out is not None:
+        files.write_csv(out, names, table)
+    if plot is not None:
+        plot_curve(plot, steps, values, posterior, title=f"{curve.stem}, by {model}")
+    records = [dict(zip(names, map(float, row), strict=True)) for row in table]
+    if not as_json and len(records) > rows:
+        kept = np.unique(np.linspace(0, len(records) - 1, max(2, rows)).round().astype(int))
+        records = [records[i] for i in kept]
+    show_table(records, title=f"{curve.name}: {len(values)} points seen", as_json=as_json)
+
+
+def _pair(name: str, text: str) -> tuple[float, float]:
+    both = _numbers(name, text)
+    if len(both) != 2:
+        raise InvalidInput(f"--{name} takes LOW,HIGH, not {text!r}")
+    return both[0], both[1]
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as e:
+        raise InvalidInput(f"--{name} takes numbers with commas between, not {text!r}") from e
+
+
+def _until(steps: np.ndarray, horizon: float) -> np.ndarray:
+    """Steps from the last seen one to ``horizon``, at the median spacing of those seen."""
+    last = float(steps[-1])
+    if not last < horizon:
+        raise InvalidInput(f"--horizon {horizon:g} must lie after the last step seen, {last:g}")
+    spacing = float(np.median(np.diff(steps))) if len(steps) > 1 else 1.0
+    count = min(1000, max(1, int((horizon - last) / spacing)))
+    return np.linspace(last, horizon, count + 1)[1:]

@@ -1,0 +1,47 @@
+"""Wiring: opens the registry and the plane that a process needs, and closes them in order."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from foretoken.server.plane import Plane
+from foretoken.server.registry.bundled import register_bundled
+from foretoken.server.registry.registry import Registry
+from foretoken.server.settings import Settings, load_settings
+
+
+@contextmanager
+def open_plane(settings: Settings) -> Iterator[Plane]:
+    """A plane over the data dir, with the bundled models registered."""
+    with Registry.open(settings.data_dir) as registry:
+        register_bundled(registry)
+        with Plane(registry, settings) as plane:
+            yield plane
+
+
+class _LocalPlanes:
+    """The process-wide planes of in-process use, one for each data dir, made on demand."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._planes: dict[Path, Plane] = {}
+
+    def get(self, settings: Settings) -> Plane:
+        with self._lock:
+            if settings.data_dir not in self._planes:
+                manager = open_plane(settings)
+                self._planes[settings.data_dir] = manager.__enter__()
+                atexit.register(manager.__exit__, None, None, None)
+            return self._planes[settings.data_dir]
+
+
+_LOCAL = _LocalPlanes()
+
+
+def local_plane(settings: Settings | None = None) -> Plane:
+    """The plane that in-process use shares; opened on the first call for its data dir."""
+    return _LOCAL.get(settings or load_settings())
