@@ -1,0 +1,100 @@
+"""Garbage collection: mark what versions refer to, sweep the rest once it is old enough."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+
+from sqlalchemy import Connection, delete, select
+
+from foretoken.server.registry import schema, versions
+from foretoken.server.registry.blobs import BlobStore
+from foretoken.server.registry.records import Record, Status
+from foretoken.server.registry.sqlite import Database
+
+__all__ = ["Collected", "collect"]
+
+_BATCH = 256  # blobs swept in one transaction, so that writers wait for moments only
+INTERRUPTED = "interrupted: the process that registered it ended before it was done"
+
+
+@dataclass(frozen=True)
+class Collected(Record):
+    """What a collection removed.
+
+    Args:
+        blobs: that no version refers to.
+        bytes: of those blobs and of unfinished files.
+        unfinished: files whose writer died.
+        interrupted: references of versions that were PENDING too long and are FAILED now.
+    """
+
+    blobs: int
+    bytes: int
+    unfinished: int
+    interrupted: tuple[str, ...]
+
+
+def collect(database: Database, blobs: BlobStore, grace: float, *, dry_run: bool) -> Collected:
+    """Collect what is older than ``grace`` seconds; with ``dry_run`` only say what it would be."""
+    horizon = time.time() - grace
+    ended = _end_interrupted(database, horizon, dry_run=dry_run)
+    old = {digest: file.size for digest, file in blobs.list() if file.written <= horizon}
+    swept: list[str] = []
+    for batch in _batches(sorted(old)):
+        with database.write() as connection:
+            orphans = sorted(set(batch) - versions.referenced(connection, batch))
+            if not dry_run:
+                _sweep(connection, blobs, orphans)
+            swept += orphans
+    partial = [file for file in blobs.unfinished() if file.written <= horizon]
+    if not dry_run:
+        for file in partial:
+            blobs.discard(file)
+        _forget_rows_without_blob(database, blobs)
+    size = sum(old[digest] for digest in swept) + sum(file.size for file in partial)
+    return Collected(len(swept), size, len(partial), ended)
+
+
+def _end_interrupted(database: Database, horizon: float, *, dry_run: bool) -> tuple[str, ...]:
+    before = datetime.fromtimestamp(horizon, UTC)
+    with database.write() as connection:
+        v = schema.model_versions.c
+        old = select(v.name, v.version).where(v.status == Status.PENDING, v.created <= before)
+        found = [(row.name, row.version) for row in connection.execute(old)]
+        for name, number in () if dry_run else found:
+            versions.settle(connection, name, number, Status.FAILED, INTERRUPTED)
+    return tuple(f"{name}:{number}" for name, number in found)
+
+
+def _sweep(connection: Connection, blobs: BlobStore, orphans: Sequence[str]) -> None:
+    """Remove files before the transaction ends.
+
+    Admission looks for its blobs under the same lock: it either finds them referred to here, or
+    finds them gone and puts them again.
+    """
+    for digest in orphans:
+        blobs.delete(digest)
+    connection.execute(delete(schema.blobs).where(schema.blobs.c.digest.in_(orphans)))
+
+
+def _forget_rows_without_blob(database: Database, blobs: BlobStore) -> None:
+    """Drop rows whose file an earlier collection removed before it was ended itself."""
+    b, f, v = schema.blobs.c, schema.version_files.c, schema.model_versions.c
+    unused = select(b.digest).where(
+        ~select(f.digest).where(f.digest == b.digest).exists(),
+        ~select(v.name).where(v.manifest_digest == b.digest, v.status != Status.FAILED).exists(),
+    )
+    with database.write() as connection:
+        gone = [digest for digest in connection.scalars(unused) if not blobs.exists(digest)]
+        for batch in _batches(gone):
+            connection.execute(delete(schema.blobs).where(b.digest.in_(batch)))
+
+
+def _batches(digests: Sequence[str]) -> Iterator[list[str]]:
+    rest = iter(digests)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch

@@ -1,0 +1,78 @@
+"""What the registry refuses to take in: foreign files, pickles, damaged weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from foretoken.errors import InvalidInput
+from foretoken.models.artefact import DESCRIPTION, WEIGHTS
+from foretoken.server.registry.manifest import media_type
+from foretoken.server.registry.names import check_file_name
+
+__all__ = ["check_files"]
+
+# How files made by ``torch.save`` and ``pickle`` (protocol 2 and later) begin. A safetensors file
+# may begin so too, by the length of its header: it is looked at only once it has failed to parse.
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def check_files(files: Mapping[str, Path]) -> None:
+    """Check an artefact's files before anything is copied.
+
+    Args:
+        files: by the name they are to have.
+
+    Raises:
+        InvalidInput: if weights are missing or cut short, or a file is not what its name says, a
+            pickle, a link, or of a kind that is never loaded.
+    """
+    if WEIGHTS not in files:
+        raise InvalidInput(f"the artefact has no {WEIGHTS}; train or import the model first")
+    for name, path in files.items():
+        check_file_name(name)
+        media_type(name)
+        if name == DESCRIPTION:
+            raise InvalidInput(f"{DESCRIPTION} is kept in the manifest; leave it out of the files")
+        if path.is_symlink() or not path.is_file():
+            raise InvalidInput(f"{path}: not a plain file; copy it into the artefact's folder")
+        _check_content(name, path)
+
+
+def _check_content(name: str, path: Path) -> None:
+    if name.endswith(".safetensors"):
+        _check_safetensors(path)
+        return
+    _refuse_pickle(path)
+    if name.endswith(".json"):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError as e:
+            raise InvalidInput(f"{path}: not JSON ({e}); write it again") from e
+
+
+def _check_safetensors(path: Path) -> None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = file.keys()
+    except SafetensorError as e:
+        _refuse_pickle(path)
+        raise InvalidInput(
+            f"{path}: not a whole safetensors file ({e}); it may have been cut short: copy or save "
+            "it again"
+        ) from e
+    if not names:
+        raise InvalidInput(f"{path}: holds no tensors; save the model's weights in it")
+
+
+def _refuse_pickle(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head.startswith(_PICKLES):
+        raise InvalidInput(
+            f"{path}: its content is a pickle, which is never loaded; convert it with "
+            "`foretoken models import`"
+        )

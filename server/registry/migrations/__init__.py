@@ -1,0 +1,1 @@
+"""How the catalogue's schema came to be: Alembic scripts, run by ``migrate``."""

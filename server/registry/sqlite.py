@@ -1,0 +1,171 @@
+"""Everything that is peculiar to SQLite; no other module knows which database there is.
+
+Peculiarities: the driver's own idea of transactions is switched off, and every transaction says
+how it begins (a writer takes the write lock at once, so it never fails half-way); WAL, so that
+readers see a snapshot beside a writer; ``synchronous=FULL``, so that a commit that returned is on
+the disk; foreign keys, which are off unless asked for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
+
+from foretoken.errors import DataLoss, ForetokenError, Unavailable
+
+__all__ = ["Database"]
+
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR")
+_ELSEWHERE = (
+    "SQLITE_BUSY",
+    "SQLITE_LOCKED",
+    "SQLITE_FULL",
+    "SQLITE_READONLY",
+    "SQLITE_CANTOPEN",
+    "SQLITE_PERM",
+)
+
+
+class Database:
+    """One SQLite file, shared by threads and processes.
+
+    Args:
+        path: the file; it is made on first use.
+        patience: seconds to wait for another process's write before giving up.
+    """
+
+    def __init__(self, path: Path, patience: float = 30.0) -> None:
+        self.path = path
+        self._patience = patience
+        self.engine = create_engine(
+            URL.create("sqlite", database=str(path)),
+            connect_args={"timeout": patience},
+            max_overflow=-1,  # threads beyond the pool get connections of their own, not a wait
+        )
+        event.listen(self.engine, "connect", self._configure)
+        event.listen(self.engine, "begin", _begin)
+        self._writer = self.engine.execution_options(begin="IMMEDIATE")
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the catalogue throughout.
+
+        Raises:
+            DataLoss: if the file is damaged.
+            Unavailable: if it cannot be opened.
+        """
+        with self._errors(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """The only writer's transaction: durable once it has returned, undone if it raises.
+
+        Raises:
+            DataLoss: if the file is damaged.
+            Unavailable: if the disk is full or read-only, or another writer takes too long.
+        """
+        with self._errors(), self._writer.begin() as connection:
+            yield connection
+
+    def copy_to(self, target: Path) -> None:
+        """Write a consistent copy of the committed state, while others read and write.
+
+        Raises:
+            DataLoss: if this file or the copy is damaged.
+            Unavailable: if the copy cannot be written.
+        """
+        with (
+            self._errors(),
+            closing(self._connect(self.path)) as source,
+            closing(self._connect(target)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
+            _check(copy, target)
+
+    def replace_by(self, source: Path) -> None:
+        """Make this database's content that of ``source``, in one transaction.
+
+        Raises:
+            DataLoss: if ``source`` is damaged; nothing has changed then.
+            Unavailable: if others keep the database busy.
+        """
+        with self._errors(), closing(self._connect(source)) as copy:
+            _check(copy, source)
+            with closing(self._connect(self.path)) as own:
+                own.execute("PRAGMA journal_mode=WAL")
+                own.execute("PRAGMA synchronous=FULL")
+                copy.backup(own)
+
+    def forbid_changes(self, connection: Connection, table: str) -> None:
+        """Make ``table`` append-only: rows can be added, never changed or removed."""
+        for verb in ("UPDATE", "DELETE"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER IF NOT EXISTS {table}_no_{verb.lower()} BEFORE {verb} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+            )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=self._patience, isolation_level=None)
+
+    def _configure(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        self._enter_wal(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def _enter_wal(self, connection: sqlite3.Connection) -> None:
+        """Switch to WAL; SQLite does not wait by itself when several processes try at once."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, sqlite3.Error) as e:
+            cause = e.orig if isinstance(e, DBAPIError) else e
+            translated = _translate(cause, self.path)
+            if translated is None:
+                raise
+            raise translated from e
+
+
+def _begin(connection: Connection) -> None:
+    how = connection.get_execution_options().get("begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {how}")
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if said != "ok":
+        raise DataLoss(f"the catalogue {path} is damaged ({said}); restore it from a backup")
+
+
+def _translate(cause: Any, path: Path) -> ForetokenError | None:
+    code = getattr(cause, "sqlite_errorname", "")
+    if code.startswith(_DAMAGED):
+        return DataLoss(f"the catalogue {path} is damaged ({cause}); restore it from a backup")
+    if code.startswith(_ELSEWHERE):
+        return Unavailable(f"the catalogue {path} cannot be used now ({cause})")
+    return None
