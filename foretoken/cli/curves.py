@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from foretoken.cli import files
-from foretoken.cli.output import show, show_table, track
+from foretoken.cli.output import show_table
 from foretoken.cli.plot import plot_curve
 from foretoken.errors import InvalidInput
 from foretoken.estimators import CurveExtrapolator
@@ -31,14 +31,17 @@ def extrapolate(
         Path, typer.Option(help="CSV with the columns step,value, or values alone: one a line.")
     ],
     horizon: Annotated[
-        float | None, typer.Option(help="Last step to predict; the default is 100 or twice what was seen.")
+        float | None,
+        typer.Option(help="Last step to predict; the default is 100 or twice what was seen."),
     ] = None,
     quantiles: Annotated[str, typer.Option(help="Levels to report.")] = "0.05,0.5,0.95",
     minimize: Minimize = False,
     bounds: Bounds = "0,1",
     soft_bounds: SoftBounds = None,
     out: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the curve with its bands: PNG, SVG or PDF.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the curve with its bands: PNG, SVG or PDF.")
+    ] = None,
     rows: Annotated[int, typer.Option(help="Rows of the printed table.")] = 12,
     data_dir: DataDir = None,
     as_json: Json = False,

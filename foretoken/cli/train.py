@@ -24,7 +24,8 @@ def train(
         Path | None, typer.Option(help="Folder of the run; it is resumed if it holds one.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, repeated; the family's own.")
+        list[str] | None,
+        typer.Option("--option", "-o", help="NAME=VALUE, repeated; the family's own."),
     ] = None,
 ) -> None:
     """Train a family from its own data source, resumably, and leave a folder to register.
