@@ -22,6 +22,7 @@ from foretoken.server.registry.files import Disk, FileLayer
 
 __all__ = ["BlobRef", "BlobStore", "StoredFile"]
 
+Source = Path | bytes | IO[bytes]
 CHUNK = 1 << 20
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -79,8 +80,8 @@ class BlobStore:
             raise InvalidInput(f"{digest!r} is not a digest; it should be sha256:<64 hex digits>")
         return self._home / digest.removeprefix("sha256:")
 
-    def put(self, source: Path | bytes) -> BlobRef:
-        """Keep a file's bytes; durable when this returns.
+    def put(self, source: Source) -> BlobRef:
+        """Keep the bytes of a file, a stream or a string; durable when this returns.
 
         Putting what is there already replaces it by itself: that heals a damaged blob and makes
         the blob young again, so that no garbage collection under way takes it for an old one.
@@ -164,7 +165,7 @@ class BlobStore:
         self._files.remove(file.path)
 
 
-def digest_of(source: Path | bytes) -> BlobRef:
+def digest_of(source: Source) -> BlobRef:
     """The name under which ``put`` would keep these bytes.
 
     Raises:
@@ -178,20 +179,23 @@ def digest_of(source: Path | bytes) -> BlobRef:
     return BlobRef(f"sha256:{hasher.hexdigest()}", size)
 
 
-def _reading(source: Path | bytes) -> IO[bytes]:
+def _reading(source: Source) -> IO[bytes]:
     if isinstance(source, bytes):
         return BytesIO(source)
+    if not isinstance(source, Path):
+        return source
     try:
         return source.open("rb")
     except OSError as e:
         raise InvalidInput(f"cannot read {source}: {e.strerror}") from e
 
 
-def _chunk(stream: IO[bytes], source: Path | bytes) -> bytes:
+def _chunk(stream: IO[bytes], source: Source) -> bytes:
     try:
         return stream.read(CHUNK)
     except OSError as e:
-        raise InvalidInput(f"cannot read {source!r}: {e.strerror}") from e
+        named = source if isinstance(source, Path) else "what is being read"
+        raise InvalidInput(f"cannot read {named}: {e.strerror}") from e
 
 
 def _same(found: str, wanted: str, label: str, path: Path) -> None:

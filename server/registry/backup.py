@@ -1,0 +1,120 @@
+"""Backup of a data dir while it is in use; every byte is hashed on its way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from foretoken import __version__
+from foretoken.errors import DataLoss, NotFound, Unavailable
+from foretoken.server.registry.archive import Writer, writing
+from foretoken.server.registry.blobs import BlobStore, digest_of
+from foretoken.server.registry.contents import (
+    CONTENTS,
+    FORMAT,
+    BackupSummary,
+    Wanted,
+    opened,
+    wanted,
+)
+from foretoken.server.registry.registry import BLOBS, CATALOGUE
+from foretoken.server.registry.sqlite import Database
+
+__all__ = ["backup"]
+
+_TRIES = 3  # of copying blobs before a concurrent collection has swept one of them
+
+Progress = Callable[[float], None]  # is told the fraction done, 0 to 1
+
+
+class _SweptError(Exception):
+    """A blob went away between the copy of the catalogue and its own."""
+
+
+def backup(data_dir: Path, out: Path, progress: Progress | None = None) -> BackupSummary:
+    """Back up a data dir, while others may be using it.
+
+    Args:
+        data_dir: to back up; it is not changed, nor migrated.
+        out: a tar file if it ends in ``.tar``, else a folder; it must not exist.
+        progress: is told the fraction done.
+
+    Raises:
+        NotFound: if ``data_dir`` holds no catalogue.
+        AlreadyExists: if there is something at ``out``.
+        DataLoss: naming the file whose bytes are not those that were registered.
+        Unavailable: if ``out`` cannot be written.
+    """
+    if not (data_dir / CATALOGUE).is_file():
+        raise NotFound(f"{data_dir} holds no catalogue; name the data dir of a registry")
+    for _ in range(_TRIES):
+        try:
+            with writing(out) as writer:
+                return _write(data_dir, writer, progress or (lambda _: None))
+        except _SweptError:
+            continue
+    raise Unavailable("garbage collection keeps sweeping blobs; back up when it has ended")
+
+
+def _write(data_dir: Path, writer: Writer, progress: Progress) -> BackupSummary:
+    blobs = BlobStore(data_dir / BLOBS)
+    with tempfile.TemporaryDirectory() as scratch, opened(data_dir / CATALOGUE) as database:
+        copy = Path(scratch) / CATALOGUE
+        database.copy_to(copy)
+        catalogue = digest_of(copy)
+        with copy.open("rb") as stream:
+            writer.add(CATALOGUE, stream, catalogue.size)
+        with opened(copy) as copied:
+            due = wanted(copied)
+        total, done = sum(blob.size for blob in due), 0
+        for blob in due:
+            _add(writer, blobs, blob, database)
+            done += blob.size
+            progress(done / max(total, 1))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    summary = BackupSummary(now, __version__, len(due), total)
+    said = {"format": FORMAT, "catalogue": catalogue.digest, **summary.record()}
+    page = json.dumps(said, indent=1).encode()
+    writer.add(CONTENTS, BytesIO(page), len(page))
+    return summary
+
+
+def _add(writer: Writer, blobs: BlobStore, blob: Wanted, database: Database) -> None:
+    path = blobs.path(blob.digest)
+    try:
+        whole = path.stat().st_size == blob.size
+        if whole:
+            with path.open("rb") as file:
+                stream = _Hashing(file)
+                writer.add(blob.entry, stream, blob.size)
+            whole = stream.digest == blob.digest
+    except FileNotFoundError as e:
+        if blob.digest in {still.digest for still in wanted(database)}:
+            raise DataLoss(f"{blob.label}: its blob {path} is gone; delete that version") from e
+        raise _SweptError from e
+    if not whole:
+        blobs.verify(blob.digest, blob.label)
+        raise _SweptError  # it was put again meanwhile
+
+
+class _Hashing:
+    """A stream that hashes what is read from it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._hasher = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self._hasher.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hasher.hexdigest()}"

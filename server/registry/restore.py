@@ -1,0 +1,127 @@
+"""Restore of a backup; every byte is hashed on its way.
+
+Blobs go in first and the catalogue last, in one transaction: whatever ends a restore early, the
+data dir shows its old state or none.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from foretoken.errors import DataLoss, FailedPrecondition, InvalidInput
+from foretoken.server.registry.archive import Reader, reading
+from foretoken.server.registry.blobs import BlobStore, digest_of
+from foretoken.server.registry.contents import (
+    CONTENTS,
+    FORMAT,
+    BackupSummary,
+    Wanted,
+    opened,
+    wanted,
+)
+from foretoken.server.registry.migrate import migrate
+from foretoken.server.registry.registry import BLOBS, CATALOGUE
+
+__all__ = ["restore"]
+
+Progress = Callable[[float], None]  # is told the fraction done, 0 to 1
+
+
+def restore(
+    source: Path, data_dir: Path, *, overwrite: bool = False, progress: Progress | None = None
+) -> BackupSummary:
+    """Make a data dir's registry what it was when the backup was made.
+
+    Args:
+        source: what ``backup`` wrote.
+        data_dir: new or empty, unless ``overwrite``.
+        overwrite: replace the registry that is there; its own blobs are left to ``gc``.
+        progress: is told the fraction done.
+
+    Raises:
+        NotFound: if there is no backup at ``source``.
+        InvalidInput: if it is none, or of a newer format.
+        FailedPrecondition: if ``data_dir`` is in use for something, or a newer release made the
+            backup.
+        DataLoss: naming the file that is missing or not what it was.
+        Unavailable: if ``data_dir`` cannot be written.
+    """
+    fresh = not data_dir.exists() or (data_dir.is_dir() and not any(data_dir.iterdir()))
+    if not fresh and not overwrite:
+        raise FailedPrecondition(
+            f"{data_dir} is not empty; name a new data dir, or pass --overwrite to replace the "
+            "registry in it"
+        )
+    with reading(source) as reader, tempfile.TemporaryDirectory() as scratch:
+        summary, catalogue = _contents(source, reader)
+        with opened(_extract(reader, Path(scratch), catalogue)) as copy:
+            migrate(copy, Path(scratch) / "backups")
+            with _cleaned_up(data_dir if fresh else None):
+                _put_all(
+                    reader, wanted(copy), BlobStore(data_dir / BLOBS), progress or (lambda _: None)
+                )
+                with opened(data_dir / CATALOGUE) as database:
+                    database.replace_by(copy.path)
+    return summary
+
+
+def _contents(source: Path, reader: Reader) -> tuple[BackupSummary, str]:
+    """The contents page, and the digest of the catalogue."""
+    if CONTENTS not in reader.names():
+        raise InvalidInput(f"{source} is not a whole backup: it has no {CONTENTS}")
+    try:
+        with reader.open(CONTENTS) as stream:
+            said: dict[str, Any] = json.load(stream)
+        if said.pop("format") != FORMAT:
+            raise InvalidInput(f"{source} was made by a newer release; upgrade Foretoken")
+        return BackupSummary(**{k: v for k, v in said.items() if k != "catalogue"}), said[
+            "catalogue"
+        ]
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        if isinstance(e, InvalidInput):
+            raise
+        raise InvalidInput(f"{source}: {CONTENTS} is not a backup's contents page: {e!r}") from e
+
+
+def _extract(reader: Reader, scratch: Path, digest: str) -> Path:
+    copy = scratch / CATALOGUE
+    if CATALOGUE not in reader.names():
+        raise DataLoss(f"the backup has no {CATALOGUE}; use another one")
+    with reader.open(CATALOGUE) as stream, copy.open("wb") as file:
+        shutil.copyfileobj(stream, file)
+    if digest_of(copy).digest != digest:
+        raise DataLoss(f"the backup's {CATALOGUE} is damaged; use another one")
+    return copy
+
+
+def _put_all(reader: Reader, due: list[Wanted], blobs: BlobStore, progress: Progress) -> None:
+    there = set(reader.names())
+    total, done = sum(blob.size for blob in due) or 1, 0
+    for blob in due:
+        if blob.entry not in there:
+            raise DataLoss(f"{blob.label}: missing from the backup; use another one")
+        if blobs.put(reader.open(blob.entry)).digest != blob.digest:
+            raise DataLoss(f"{blob.label}: its bytes in the backup have changed; use another one")
+        done += blob.size
+        progress(done / total)
+
+
+@contextmanager
+def _cleaned_up(made: Path | None) -> Iterator[None]:
+    """Remove the data dir that was made if anything raises, an interrupt among others."""
+    there = made is not None and made.is_dir()
+    try:
+        yield
+    except BaseException:
+        if made is not None and made.is_dir():
+            for path in made.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not there:
+                made.rmdir()
+        raise
