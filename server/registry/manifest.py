@@ -5,16 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from foretoken.errors import DataLoss, InvalidInput
+from foretoken.errors import DataLoss, ForetokenError, InvalidInput
 from foretoken.models import catalog
 from foretoken.models.artefact import Artefact
+from foretoken.models.contract import Graph
 
-__all__ = ["FileEntry", "Manifest", "Signature", "family_signature", "media_type"]
+__all__ = [
+    "FileEntry",
+    "Manifest",
+    "Signature",
+    "family_signature",
+    "media_type",
+    "signature_of",
+]
 
 FORMAT = 1
 MEDIA_TYPE = "application/vnd.foretoken.manifest.v1+json"
@@ -123,7 +131,20 @@ def family_signature(artefact: Artefact) -> dict[str, Any]:
         NotFound: if this release has no such family.
         InvalidInput: if the family does not accept the configuration.
     """
-    graphs = catalog.family(artefact.family).graphs(artefact.config)
+    family = catalog.family(artefact.family)
+    try:
+        graphs = family.graphs(artefact.config)
+    except ForetokenError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as e:
+        raise InvalidInput(
+            f"family {artefact.family!r} cannot read the configuration {artefact.config}: {e!r}"
+        ) from e
+    return signature_of(graphs)
+
+
+def signature_of(graphs: Iterable[Graph]) -> dict[str, Any]:
+    """Graphs by name, as JSON can say them."""
     return {graph.name: _sayable(asdict(graph)) for graph in graphs}
 
 

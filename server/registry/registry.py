@@ -289,6 +289,7 @@ class Registry:
         """Undo the last move of an alias; again, the one before it.
 
         Raises:
+            NotFound: if there never was such an alias.
             FailedPrecondition: if there was none before, or its version is deleted.
         """
         with self._database.write() as connection:

@@ -67,10 +67,14 @@ def roll_back(connection: Connection, ref: Ref, *, actor: str) -> Alias:
     """Undo the last move of an alias that is not yet undone.
 
     Raises:
+        NotFound: if there never was such an alias.
         FailedPrecondition: if there was none before, or its version is deleted.
     """
     alias = check_name("alias", ref.alias or "")
-    target = aliases.previous(aliases.history(connection, ref.name, alias))
+    events = aliases.history(connection, ref.name, alias)
+    if not events:
+        alias_of(connection, ref)  # says what is not there
+    target = aliases.previous(events)
     try:
         ready_version(connection, ref.name, target.version)
         if target.canary:

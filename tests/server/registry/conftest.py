@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from foretoken.models.artefact import WEIGHTS, Artefact
+from foretoken.models.contract import Graph, Tensor
+from foretoken.server.registry.manifest import signature_of
 from foretoken.server.registry.registry import Registry
 
 MakeArtefact = Callable[..., Artefact]
 
 
-def toy_signature(artefact: Artefact) -> dict:
+def toy_signature(artefact: Artefact) -> dict[str, Any]:
     """Stands in for a family's graphs, so that the registry is tested without any family."""
-    return {"forward": {"inputs": [["x", "float32", ["B", artefact.config["width"]]]]}}
+    width = artefact.config["width"]
+    x = Tensor("x", "float32", ("B", width), pad=-math.inf)
+    return signature_of([Graph("forward", (x,), (Tensor("y", "float32", ("B",)),))])
 
 
 def write_artefact(folder: Path, value: float = 0.0, **description) -> Artefact:
