@@ -161,7 +161,7 @@ class BarDistribution:
         if self.tails == "half_normal":
             levels = (np.arange(32) + 0.5) / 32
             for tail, k in ((self._left, 0), (self._right, -1)):
-                value[k] = f(tail.quantile(levels)).mean()
+                value[k] = f(tail.beyond(levels)).mean()
         out: Floats = _softmax(self._checked(logits)) @ value
         return out
 
@@ -251,12 +251,12 @@ class BarDistribution:
         bar = np.minimum((upto < level).sum(axis=-1), self.bars - 1)
         here = _pick(mass, bar)
         share = np.clip((level - _pick(upto, bar) + here) / np.maximum(here, 1e-300), 0, 1)
-        out: Floats = self.borders[bar] + share * self._widths[bar]
+        out: Floats = np.asarray(self.borders[bar] + share * self._widths[bar])
         if self.tails == "half_normal":
             # Masses far in a tail come from level itself, which keeps more digits than upto.
             first, last = bar == 0, bar == self.bars - 1
-            out[first] = self._left.quantile(level / here[first])
-            out[last] = self._right.quantile(1 - (1 - level) / here[last])
+            out[first] = self._left.beyond(level / here[first])
+            out[last] = self._right.beyond((1 - level) / here[last])
         return out
 
 
@@ -280,10 +280,10 @@ class _HalfNormal:
         d = self._distance(y) / math.sqrt(2)
         return _erf(d) if self.sign > 0 else _erfc(d)
 
-    def quantile(self, u: Floats) -> Floats:
-        tiny = np.finfo(np.float64).tiny
-        tail = np.clip(1 - u if self.sign > 0 else u, tiny, 1.0)  # mass beyond the answer
-        out: Floats = self.start - self.sign * self.scale * _normal_quantile(tail / 2)
+    def beyond(self, p: Floats) -> Floats:
+        """The value farther out than which the probability is p."""
+        p = np.clip(p, np.finfo(np.float64).tiny, 1.0)
+        out: Floats = self.start - self.sign * self.scale * _normal_quantile(p / 2)
         return out
 
     def improvement(self, t: Floats) -> Floats:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from foretoken.errors import InvalidInput
+from foretoken.errors import FailedPrecondition, InvalidInput
 from foretoken.models.layers.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 
 __all__ = ["Progress", "Recipe", "Task", "TrainResult", "learning_rate", "train"]
@@ -37,7 +37,7 @@ class Task(Protocol):
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
         """The tensors of one step, drawn from the generator alone."""
 
-    def loss(self, module: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def loss(self, module: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> Tensor:
         """Scalar to minimise; ``module`` may be a compiled form of ``self.module``."""
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
@@ -152,7 +152,7 @@ def train(
     """Train, or resume the run that lies in ``out``.
 
     Raises:
-        FailedPrecondition: the folder holds a run of another recipe.
+        FailedPrecondition: the folder holds a run of another recipe, or training diverged.
         DataLoss: its checkpoint is damaged.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
@@ -201,9 +201,9 @@ class _Run:
         torch.manual_seed(recipe.seed)
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
         self.module = task.module.to(device)
-        self.forward = (
-            torch.compile(self.module, dynamic=True) if recipe.compile else self.module
-        )
+        self.forward: Callable[..., Tensor] = self.module
+        if recipe.compile:
+            self.forward = torch.compile(self.module, dynamic=True)
         self.average = {k: v.detach().clone() for k, v in self.module.named_parameters()}
         self.optimiser = _optimiser(self.module, recipe)
         self.sums = torch.zeros(2, device=device)  # of loss and gradient norm since the last row
@@ -265,7 +265,15 @@ class _Run:
         names, live = zip(*self.module.named_parameters(), strict=True)
         torch._foreach_lerp_([self.average[k] for k in names], list(live), 1 - decay)
 
+    def _refuse_divergence(self) -> None:
+        if not self.sums.isfinite().all():
+            raise FailedPrecondition(
+                f"training diverged by step {self.steps}: loss or gradients are not finite; "
+                f"{self.out} keeps the last good checkpoint; start anew with a lower lr"
+            )
+
     def _log(self, lr: float) -> None:
+        self._refuse_divergence()
         every, figures = self.recipe.log_every, {}
         if self.minutes() - self.evaluated_at >= self.recipe.evaluate_minutes:
             figures = self.evaluate()
@@ -301,6 +309,7 @@ class _Run:
 
     def checkpoint(self) -> None:
         """Write everything that the next step depends on."""
+        self._refuse_divergence()
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for name, p in self.module.named_parameters():

@@ -31,7 +31,7 @@ def bar_nll(logits: Tensor, y: Tensor, borders: Tensor) -> Tensor:
         [...] in the dtype of the computation.
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
-    borders, y = borders.to(dtype), y.to(dtype)
+    borders, y = borders.to(dtype), y.to(dtype).contiguous()
     widths = borders.diff()
     K = len(widths)
     bar = torch.bucketize(y, borders[1:-1].contiguous())  # the first bar's index is 0

@@ -12,8 +12,8 @@ Letters: B rows, N observed (padded), Q queries, T = N + Q tokens, W width, H he
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
 
 __all__ = ["EncoderBlock", "attention_biases"]
 
@@ -29,9 +29,9 @@ def attention_biases(n: Tensor, N: int, Q: int, dtype: torch.dtype) -> tuple[Ten
     """
     shut = torch.finfo(dtype).min / 2
     real = torch.arange(N, device=n.device) < n[:, None]  # [B, N]
-    zeros = torch.zeros(n.shape[0], Q, device=n.device, dtype=dtype)
-    keys = torch.where(real, 0.0, shut).to(dtype)
-    own = torch.cat([torch.where(real, shut, 0.0).to(dtype), zeros], dim=1)
+    zeros = torch.zeros(real.shape, device=n.device, dtype=dtype)
+    keys = zeros.masked_fill(~real, shut)
+    own = pad(zeros.masked_fill(real, shut), (0, Q))
     return keys[:, None, None, :], own[:, None, :, None]
 
 
@@ -70,7 +70,7 @@ class EncoderBlock(nn.Module):
         return h
 
     def _mlp(self, h: Tensor) -> Tensor:
-        out: Tensor = self.mlp_out(F.gelu(self.mlp_in(h)))
+        out: Tensor = self.mlp_out(gelu(self.mlp_in(h)))
         return out
 
     def _attend(self, h: Tensor, keys: Tensor, own: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
 
 from foretoken.errors import InvalidInput
 from foretoken.models.layers.encoder import EncoderBlock, attention_biases
@@ -36,6 +37,7 @@ class LCPFNConfig:
         mlp: hidden width of each block's MLP and of the output head.
         bars: K.
         norm_first: pre-norm blocks with a final norm, or the paper's post-norm.
+        frame: what values are scaled to before the model reads them; see ``frame.py``.
 
     Raises:
         InvalidInput: a size is not positive, bars < 2, or width is not a multiple of heads.
@@ -47,13 +49,15 @@ class LCPFNConfig:
     mlp: int = 1024
     bars: int = 1000
     norm_first: bool = False
+    frame: Literal["bounds", "observed"] = "bounds"
 
     def __post_init__(self) -> None:
         sizes = (self.width, self.layers, self.heads, self.mlp, self.bars - 1)
-        if min(sizes) < 1 or self.width % self.heads:
+        known = self.frame in ("bounds", "observed")
+        if min(sizes) < 1 or self.width % self.heads or not known:
             raise InvalidInput(
                 f"{self} is not a model: sizes must be positive, bars at least 2, "
-                "and width a multiple of heads"
+                "width a multiple of heads, and frame 'bounds' or 'observed'"
             )
 
 
@@ -96,11 +100,11 @@ class LCPFN(nn.Module):
         N, Q = steps.shape[1], at.shape[1]
         x = (torch.cat([steps, at], dim=1) / STEP_SCALE - 0.5) / UNIFORM_STD
         h = _embed(self.embed_step, x)  # [B, T, W]
-        h = h + F.pad(_embed(self.embed_value, (values - 0.5) / UNIFORM_STD), (0, 0, 0, Q))
+        h = h + pad(_embed(self.embed_value, (values - 0.5) / UNIFORM_STD), (0, 0, 0, Q))
         keys, own = attention_biases(n, N, Q, h.dtype)
         for block in self.blocks:
             h = block(h, keys, own)
-        logits: Tensor = self.head_out(F.gelu(self.head_in(self.final_norm(h[:, N:]))))
+        logits: Tensor = self.head_out(gelu(self.head_in(self.final_norm(h[:, N:]))))
         return logits
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from foretoken.models.layers.bars import bar_nll, equal_mass_borders
 from foretoken.models.layers.checkpoint import write_atomically
+from foretoken.models.lcpfn.frame import observed_frame, reflected
 from foretoken.models.lcpfn.model import LCPFN, LCPFNConfig
 from foretoken.models.lcpfn.prior import STEPS, PriorName, sample
 from foretoken.models.training import Progress, Recipe, TrainResult, print_progress, train
@@ -91,8 +93,8 @@ class CurveTask:
     ) -> None:
         self.preset, self.prior, self.device = preset, prior, torch.device(device)
         generator = torch.Generator().manual_seed(seed + 1)
-        noisy = sample(10_000, prior=prior, generator=generator).noisy
-        borders = equal_mass_borders(noisy, preset.config.bars)
+        self._observed = preset.config.frame == "observed"
+        borders = equal_mass_borders(self._values(generator), preset.config.bars)
         held_out = {name: sample(256, prior=name, generator=generator) for name in PRIORS}
         self.held_out = {name: curves.noisy.to(self.device) for name, curves in held_out.items()}
         torch.manual_seed(seed)
@@ -100,6 +102,7 @@ class CurveTask:
 
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
         """(steps [B, N], values [B, N], n [B], at [B, Q], targets [B, Q])."""
+        del step  # the generator's state says where the run is
         B, Q = self.preset.batch, self.preset.queries
         y = sample(B, prior=self.prior, device=self.device, generator=generator).noisy
         rng = random.Random(int(torch.randint(2**62, (), generator=generator, device=self.device)))
@@ -113,9 +116,28 @@ class CurveTask:
         at = last + 1 + (u * (STEPS - last)).long().clamp_max(STEPS - 1 - last)
         at[:, 0] = STEPS  # the end of the curve is what most callers ask for
         n = torch.full((B,), steps.shape[1], device=self.device)
-        return steps.float(), y.gather(1, steps - 1), n, at.float(), y.gather(1, at - 1)
+        seen, targets = y.gather(1, steps - 1), y.gather(1, at - 1)
+        if self._observed:
+            seen, targets = reflected(seen), reflected(targets)
+            # A loss has no upper bound, a log-likelihood none at all.
+            bounded = torch.rand(B, 2, device=self.device, generator=generator) < 0.6
+            frame = observed_frame(seen, bounded)
+            seen, targets = frame.forward(seen), frame.forward(targets)
+        return steps.float(), seen, n, at.float(), targets
 
-    def loss(self, module: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    def _values(self, generator: torch.Generator) -> Tensor:
+        """Values as the model meets them, at least 10,000 curves' worth, to choose borders by."""
+        if not self._observed:
+            return sample(10_000, prior=self.prior, generator=generator).noisy
+        device, self.device = self.device, torch.device("cpu")
+        rounds = 100_000 // (self.preset.batch * self.preset.queries) + 1
+        values = [self.batch(generator, 0)[-1] for _ in range(10 * rounds)]
+        self.device = device
+        # Values far beyond the frame crowd at its ends; spread out, they leave no bar empty.
+        crowded = torch.cat(values).clamp(1e-4, 1 - 1e-4)
+        return crowded + 2e-4 * (torch.rand(crowded.shape, generator=generator) - 0.5)
+
+    def loss(self, module: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> Tensor:
         """Mean negative log density of the targets."""
         *inputs, targets = batch
         return bar_nll(module(*inputs), targets, cast(LCPFN, self.module).borders).mean()
@@ -128,8 +150,16 @@ class CurveTask:
             for cutoff in HELD_OUT_CUTOFFS:
                 n = torch.full((len(y),), cutoff, device=self.device)
                 seen, later = x[:cutoff].expand(len(y), -1), x[cutoff:].expand(len(y), -1)
-                logits = module(seen, y[:, :cutoff], n, later)
-                nll = bar_nll(logits, y[:, cutoff:], cast(LCPFN, self.module).borders)
+                values, targets = y[:, :cutoff], y[:, cutoff:]
+                log_slope = torch.zeros_like(targets)
+                if self._observed:
+                    values, targets = reflected(values), reflected(targets)
+                    hard = torch.ones(len(y), 2, dtype=torch.bool, device=self.device)
+                    frame = observed_frame(values, hard)
+                    log_slope = frame.log_slope(targets)
+                    values, targets = frame.forward(values), frame.forward(targets)
+                logits = module(seen, values, n, later)
+                nll = bar_nll(logits, targets, cast(LCPFN, self.module).borders) - log_slope
                 figures[f"nll_{name}_{cutoff}"] = float(nll.mean())
         return figures
 
@@ -185,7 +215,7 @@ def train_lcpfn(
     out = Path(out)
     task = CurveTask(preset, prior, preset.recipe.seed, device)
     result = train(task, preset.recipe, out, device=device, progress=progress)
-    config = {"family": "lcpfn", **asdict(preset.config)}
+    config = asdict(preset.config)
     report = {
         "data": f"synthetic curves from the {prior} prior; no measured curve was used",
         "prior": prior,
@@ -217,6 +247,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="wall-clock budget")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--frame", choices=("bounds", "observed"))
     parser.add_argument("--no-compile", action="store_true")
     args = parser.parse_args(argv)
     if args.threads:
@@ -227,6 +258,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.no_compile:
         recipe = replace(recipe, compile=False)
     preset = replace(preset, recipe=recipe)
+    if args.frame:
+        preset = replace(preset, config=replace(preset.config, frame=args.frame))
     train_lcpfn(args.out, preset=preset, prior=args.prior, device=args.device)
 
 
