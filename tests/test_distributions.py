@@ -1,5 +1,6 @@
 """The bar distribution against the authors' figures, numerical integration and its own laws."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def integrate(d, logits, f):
     """∫ f(y) p(y) dy bar by bar, and far into the tails."""
     edges = [-30, *d.borders, 30] if d.tails == "half_normal" else d.borders
     total = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         nodes, weights = np.polynomial.legendre.leggauss(200)
         y = (high - low) / 2 * nodes + (high + low) / 2
         total += (high - low) / 2 * weights @ (f(y) * np.exp(d.log_prob(logits, y)))
@@ -84,7 +85,7 @@ def integrate_above(d, logits, t):
     """E[max(Y − t, 0)] = ∫_t P(Y > y) dy, with the kinks of the survival function as edges."""
     edges = [t, *(b for b in d.borders if b > t), 30.0]
     total = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         nodes, weights = np.polynomial.legendre.leggauss(100)
         y = (high - low) / 2 * nodes + (high + low) / 2
         total += (high - low) / 2 * weights @ d.exceeds(logits, y)
@@ -154,7 +155,9 @@ def test_leading_axes_and_broadcasting():
     assert d.expected_improvement(logits, y[:, :1]).shape == (4, 3)
     for b in range(4):
         for j in range(3):
-            np.testing.assert_allclose(d.log_prob(logits, y)[b, j], d.log_prob(logits[b, j], y[b, j]))
+            np.testing.assert_allclose(
+                d.log_prob(logits, y)[b, j], d.log_prob(logits[b, j], y[b, j])
+            )
             np.testing.assert_allclose(
                 d.expected_improvement(logits, y)[b, j],
                 d.expected_improvement(logits[b, j], y[b, j]),

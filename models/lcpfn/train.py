@@ -10,7 +10,6 @@ Letters: B curves of a batch, N observed points, Q queries, T = 100 steps.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from foretoken.errors import InvalidInput
+from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.bars import bar_nll, equal_mass_borders
 from foretoken.models.layers.checkpoint import write_atomically
 from foretoken.models.lcpfn.frame import observed_frame, reflected
@@ -63,7 +64,7 @@ PRESETS = {
     ),
     "base": Preset(  # half an hour on one large GPU
         LCPFNConfig(width=256, layers=6, heads=4, mlp=512, bars=1000, norm_first=True),
-        Recipe(max_minutes=30, lr=1e-3, precision="bf16", compile=True),
+        Recipe(max_minutes=30, lr=1e-3, precision="bf16"),
         batch=1024,
         queries=64,
     ),
@@ -200,28 +201,45 @@ def observed_steps(
 
 
 def train_lcpfn(
-    out: Path | str,
+    preset: str | Preset,
     *,
-    preset: Preset,
+    out: Path | str,
     prior: PriorName = "wide",
-    device: torch.device | str = "cpu",
-    progress: Progress = print_progress,
+    seed: int | None = None,
+    device: torch.device | str | None = None,
+    progress: Progress | None = None,
 ) -> TrainResult:
-    """Train (or resume) in ``out`` and leave model.safetensors, config.json and train.json there.
+    """Train in ``out``, or resume the run there; ``out/artefact`` is then ready to be registered.
+
+    Args:
+        preset: a name in ``PRESETS``, or a preset of one's own.
+        out: folder of the run: log, checkpoint and, at the end, the artefact.
+        prior: where the curves come from.
+        seed: replaces the preset's.
+        device: default: a GPU where there is one.
+        progress: default: a line per logged step.
 
     Raises:
+        InvalidInput: unknown preset or prior.
         FailedPrecondition, DataLoss, KeyboardInterrupt: as ``foretoken.models.training.train``.
     """
-    out = Path(out)
+    if isinstance(preset, str):
+        if preset not in PRESETS:
+            raise InvalidInput(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+        preset = PRESETS[preset]
+    if seed is not None:
+        preset = replace(preset, recipe=replace(preset.recipe, seed=seed))
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     task = CurveTask(preset, prior, preset.recipe.seed, device)
-    result = train(task, preset.recipe, out, device=device, progress=progress)
-    config = asdict(preset.config)
+    result = train(task, preset.recipe, out, device=device, progress=progress or print_progress)
     report = {
         "data": f"synthetic curves from the {prior} prior; no measured curve was used",
         "prior": prior,
         "recipe": asdict(preset.recipe),
         "batch": preset.batch,
         "queries": preset.queries,
+        "early": preset.early,
         "seed": preset.recipe.seed,
         "steps": result.steps,
         "curves": result.steps * preset.batch,
@@ -229,9 +247,10 @@ def train_lcpfn(
         "parameters": sum(p.numel() for p in task.module.parameters()),
         "held_out": result.figures,
     }
-    write_atomically(out / "config.json", (json.dumps(config, indent=1) + "\n").encode())
-    write_atomically(out / "model.safetensors", save(result.parameters))
-    write_atomically(out / "train.json", (json.dumps(report, indent=1) + "\n").encode())
+    folder = Path(out) / "artefact"
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / WEIGHTS, save(result.parameters))
+    Artefact("lcpfn", asdict(preset.config), {}, training=report).write(folder)
     return result
 
 
@@ -241,26 +260,27 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--preset", choices=sorted(PRESETS), default="nano")
     parser.add_argument("--prior", choices=PRIORS, default="wide")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumes it")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="default: a GPU where there is one")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--minutes", type=float, help="wall-clock budget")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
-    parser.add_argument("--frame", choices=("bounds", "observed"))
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     preset = PRESETS[args.preset]
-    given = {"seed": args.seed, "max_minutes": args.minutes, "steps": args.steps, "lr": args.lr}
-    recipe = replace(preset.recipe, **{k: v for k, v in given.items() if v is not None})
-    if args.no_compile:
-        recipe = replace(recipe, compile=False)
-    preset = replace(preset, recipe=recipe)
-    if args.frame:
-        preset = replace(preset, config=replace(preset.config, frame=args.frame))
-    train_lcpfn(args.out, preset=preset, prior=args.prior, device=args.device)
+    given = {"max_minutes": args.minutes, "steps": args.steps, "lr": args.lr}
+    given = {name: value for name, value in given.items() if value is not None}
+    recipe = replace(preset.recipe, **given, compile=args.compile)
+    train_lcpfn(
+        replace(preset, recipe=recipe),
+        out=args.out,
+        prior=args.prior,
+        seed=args.seed,
+        device=args.device,
+    )
 
 
 if __name__ == "__main__":

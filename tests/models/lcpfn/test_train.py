@@ -1,6 +1,5 @@
 """Training LC-PFN: batches are honest, the artefact loads, the loss falls."""
 
-import json
 import random
 from dataclasses import replace
 
@@ -8,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foretoken.errors import InvalidInput
+from foretoken.models.artefact import Artefact
 from foretoken.models.lcpfn.model import LCPFN, LCPFNConfig
 from foretoken.models.lcpfn.train import PRESETS, CurveTask, main, observed_steps, train_lcpfn
 from foretoken.models.training import Recipe
@@ -78,12 +79,13 @@ def test_observed_steps_are_dense_strided_or_irregular():
 
 
 def test_training_leaves_an_artefact_that_loads_and_has_learned(tmp_path):
-    result = train_lcpfn(tmp_path, preset=TINY, prior="paper", progress=lambda *_: None)
-    config = json.loads((tmp_path / "config.json").read_text())
-    model = LCPFN(LCPFNConfig(**config))
-    model.load_state_dict(load_file(tmp_path / "model.safetensors"))
+    result = train_lcpfn(TINY, out=tmp_path, prior="paper", progress=lambda *_: None)
+    artefact = Artefact.read(tmp_path / "artefact")
+    assert artefact.family == "lcpfn"
+    model = LCPFN(LCPFNConfig(**artefact.config))
+    model.load_state_dict(load_file(artefact.files["model.safetensors"]))
     assert (model.borders.diff() > 0).all()
-    report = json.loads((tmp_path / "train.json").read_text())
+    report = artefact.training
     assert report["curves"] == 40 * 16
     assert report["steps"] == result.steps == 40
     assert report["prior"] == "paper"
@@ -97,10 +99,15 @@ def test_training_leaves_an_artefact_that_loads_and_has_learned(tmp_path):
 def test_the_command_line_trains_and_resumes(tmp_path, capsys):
     options = ["--preset", "nano", "--prior", "wide", "--steps", "1", "--out", str(tmp_path)]
     main([*options, "--device", "cpu"])
-    assert (tmp_path / "model.safetensors").stat().st_size < 16 * 2**20
+    assert (tmp_path / "artefact/model.safetensors").stat().st_size < 16 * 2**20
     main([*options, "--device", "cpu"])
-    assert json.loads((tmp_path / "train.json").read_text())["steps"] == 1
+    assert Artefact.read(tmp_path / "artefact").training["steps"] == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_unknown_presets_are_refused_by_name(tmp_path):
+    with pytest.raises(InvalidInput, match="nano"):
+        train_lcpfn("pico", out=tmp_path)
 
 
 def test_presets_fit_what_they_promise():
