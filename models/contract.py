@@ -97,7 +97,7 @@ Steps = Generator[Sequence[Call] | Emit, Sequence[Arrays], Any]
 class Predictor(Protocol):
     """Request logic of one loaded version: no torch, no I/O, shared between threads.
 
-    In-context adds ``fit(request) -> Steps`` of a ``Context``, stateful ``start(request) -> Arrays``.
+    In-context adds ``fit(request) -> Steps`` of a ``Context``; the next two ``start() -> Arrays``.
     """
 
     def predict(self, request: Any, state: Any = None) -> Steps: ...  # state: Context or State

@@ -80,8 +80,7 @@ class LCPFNFamily:
     def predictor(self, config: Config, weights: Arrays) -> Predictor:
         from foretoken.models.lcpfn.predict import CurvePredictor  # noqa: PLC0415
 
-        del config
-        return CurvePredictor(weights["borders"])
+        return CurvePredictor(weights["borders"], config["frame"])
 
     def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
         del config, graph

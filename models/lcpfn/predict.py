@@ -26,15 +26,17 @@ class CurvePredictor:
 
     Args:
         borders: of the bars on the model's scale, float [bars + 1].
+        frame: "observed" zooms to what has been seen, "bounds" to soft or hard bounds; as trained.
     """
 
-    def __init__(self, borders: Array) -> None:
+    def __init__(self, borders: Array, frame: str) -> None:
         self._borders = borders.astype(np.float64)
+        self._frame = frame
 
     def predict(self, request: CurveRequest, state: None = None) -> Steps:
         """One call of ``forward``; the reply has a row for each of ``request.at``."""
         del state
-        scale = normaliser(request)
+        scale = normaliser(request, self._frame)
         kept = thinned(len(request.steps))
         steps, at = on_grid(request.steps[kept], request.at)
         values = scale.forward(request.values[kept])
@@ -72,10 +74,11 @@ def on_grid(steps: Floats, at: Floats) -> tuple[Floats, Floats]:
     return tuple(1 + (GRID - 1) * (s - first) / (last - first) for s in (steps, at))  # type: ignore[return-value]
 
 
-def normaliser(request: CurveRequest) -> Normaliser:
-    """The map to the model's scale; soft bounds come from the values where bounds are infinite."""
+def normaliser(request: CurveRequest, frame: str) -> Normaliser:
+    """The map to the model's scale; soft bounds, if not given, come from the values if needed."""
     soft = request.soft_bounds
-    if soft is None and not all(map(math.isfinite, request.bounds)):
+    needed = frame == "observed" or not all(map(math.isfinite, request.bounds))
+    if soft is None and needed:
         soft = soft_bounds(request.values, request.bounds, minimize=request.minimize)
     return Normaliser(request.minimize, request.bounds, soft)
 
@@ -83,12 +86,14 @@ def normaliser(request: CurveRequest) -> Normaliser:
 def soft_bounds(
     values: Floats, bounds: tuple[float, float], *, minimize: bool
 ) -> tuple[float, float]:
-    """The best value seen, give or take its distance to the median one, within ``bounds``.
+    """The best value seen, give or take a reach, within ``bounds``.
 
-    That leaves as much room for improvement as the better half of the curve has spanned, and is
-    not moved by a first evaluation that lies far off.
+    The reach is the distance to the median value, which leaves as much room for improvement as the
+    better half of the curve has spanned and is not moved by a first evaluation that lies far off;
+    but it is at least 1/(2N) of the room to finite bounds: few points say little about scale.
     """
     best = float(values.min() if minimize else values.max())
     spread = abs(float(np.median(values)) - best)
-    reach = max(spread, 1e-3 * abs(best), 1e-9)
+    room = max((abs(best - bound) for bound in bounds if math.isfinite(bound)), default=0.0)
+    reach = max(spread, (room or abs(best) or 1.0) / (2 * len(values)))
     return max(best - reach, bounds[0]), min(best + reach, bounds[1])

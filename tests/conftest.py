@@ -1,0 +1,27 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None, max_examples=50)
+settings.load_profile("house")
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The optional folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared/data beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_data_dir(tmp_path_factory, monkeypatch):
+    """No test touches the user's own data dir."""
+    monkeypatch.setenv("FORETOKEN_DATA_DIR", str(tmp_path_factory.mktemp("data")))
