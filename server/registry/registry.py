@@ -13,7 +13,7 @@ from foretoken.server.registry.admission import Admission, Check
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.collect import Collected, collect
 from foretoken.server.registry.files import Disk, FileLayer
-from foretoken.server.registry.lookup import alias_of, any_version, expect_model, ready_version
+from foretoken.server.registry.lookup import alias_of, any_version, expect_model
 from foretoken.server.registry.manifest import Manifest, Signature, family_signature
 from foretoken.server.registry.migrate import migrate
 from foretoken.server.registry.names import CHAMPION, Ref
@@ -28,6 +28,7 @@ from foretoken.server.registry.records import (
     Status,
     Version,
 )
+from foretoken.server.registry.resolver import Resolver
 from foretoken.server.registry.sqlite import Database
 from foretoken.server.registry.verify import MANIFEST, FileReport, verify
 
@@ -56,6 +57,7 @@ class Registry:
         self._database = database
         self._blobs = blobs
         self._admission = Admission(database, blobs, signature)
+        self._resolver = Resolver(database)
 
     @classmethod
     def open(
@@ -159,10 +161,7 @@ class Registry:
             InvalidInput: if ``ref`` is not a reference.
             NotFound: if there is no such model, version or alias, or it is not READY.
         """
-        parsed = Ref.parse(ref)
-        with self._database.read() as connection:
-            number = parsed.version or aliases.pick(alias_of(connection, parsed), key)
-            return ready_version(connection, parsed.name, number)
+        return self._resolver.resolve(Ref.parse(ref), key)
 
     def show(self, ref: str) -> Version:
         """Like ``resolve``, but tells of PENDING and FAILED versions too."""

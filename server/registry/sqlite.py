@@ -9,6 +9,7 @@ the disk; foreign keys, which are off unless asked for.
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -51,6 +52,8 @@ class Database:
         )
         event.listen(self.engine, "connect", self._configure)
         event.listen(self.engine, "begin", _begin)
+        self._watching = threading.Lock()
+        self._watcher: sqlite3.Connection | None = None
         self._writer = self.engine.execution_options(begin="IMMEDIATE")
 
     @contextmanager
@@ -74,6 +77,19 @@ class Database:
         """
         with self._errors(), self._writer.begin() as connection:
             yield connection
+
+    def state(self) -> int:
+        """A number that is another one after any commit, by this process or not; cheap to ask.
+
+        Raises:
+            DataLoss: if the file is damaged.
+            Unavailable: if it cannot be opened.
+        """
+        with self._errors(), self._watching:
+            if self._watcher is None:  # sees all commits as foreign, for it makes none itself
+                self._watcher = self._connect(self.path)
+            number: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            return number
 
     def copy_to(self, target: Path) -> None:
         """Write a consistent copy of the committed state, while others read and write.
@@ -116,9 +132,15 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        with self._watching:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
 
     def _connect(self, path: Path) -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=self._patience, isolation_level=None)
+        return sqlite3.connect(
+            path, timeout=self._patience, isolation_level=None, check_same_thread=False
+        )
 
     def _configure(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
