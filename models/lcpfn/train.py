@@ -56,14 +56,14 @@ class Preset:
 
 PRESETS = {
     "nano": Preset(  # two CPU cores, two hours
-        LCPFNConfig(width=128, layers=4, heads=4, mlp=256, bars=1000, norm_first=True),
+        LCPFNConfig(128, layers=4, heads=4, mlp=256, norm_first=True, frame="observed"),
         Recipe(max_minutes=110, lr=2e-3, precision="bf16", fp32_tail=0.1, log_every=100),
         batch=32,
         queries=24,
         early=1.5,
     ),
     "base": Preset(  # half an hour on one large GPU
-        LCPFNConfig(width=256, layers=6, heads=4, mlp=512, bars=1000, norm_first=True),
+        LCPFNConfig(256, layers=6, heads=4, mlp=512, norm_first=True, frame="observed"),
         Recipe(max_minutes=30, lr=1e-3, precision="bf16"),
         batch=1024,
         queries=64,
