@@ -104,36 +104,38 @@ class CurveTask:
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
         """(steps [B, N], values [B, N], n [B], at [B, Q], targets [B, Q])."""
         del step  # the generator's state says where the run is
+        return self._draw(generator, self.device)
+
+    def _draw(self, generator: torch.Generator, device: torch.device) -> tuple[Tensor, ...]:
         B, Q = self.preset.batch, self.preset.queries
-        y = sample(B, prior=self.prior, device=self.device, generator=generator).noisy
-        rng = random.Random(int(torch.randint(2**62, (), generator=generator, device=self.device)))
+        y = sample(B, prior=self.prior, device=device, generator=generator).noisy
+        rng = random.Random(int(torch.randint(2**62, (), generator=generator, device=device)))
         cutoff = int(STEPS * rng.random() ** self.preset.early)
         if self.prior == "paper":
-            steps = torch.arange(1, cutoff + 1, device=self.device).expand(B, cutoff)
+            steps = torch.arange(1, cutoff + 1, device=device).expand(B, cutoff)
         else:
-            steps = observed_steps(B, cutoff, rng, generator, self.device)
+            steps = observed_steps(B, cutoff, rng, generator, device)
         last = steps[:, -1:] if steps.shape[1] else steps.new_zeros(B, 1)
-        u = torch.rand(B, Q, device=self.device, generator=generator)
+        u = torch.rand(B, Q, device=device, generator=generator)
         at = last + 1 + (u * (STEPS - last)).long().clamp_max(STEPS - 1 - last)
         at[:, 0] = STEPS  # the end of the curve is what most callers ask for
-        n = torch.full((B,), steps.shape[1], device=self.device)
+        n = torch.full((B,), steps.shape[1], device=device)
         seen, targets = y.gather(1, steps - 1), y.gather(1, at - 1)
         if self._observed:
             seen, targets = reflected(seen), reflected(targets)
             # A loss has no upper bound, a log-likelihood none at all.
-            bounded = torch.rand(B, 2, device=self.device, generator=generator) < 0.6
+            bounded = torch.rand(B, 2, device=device, generator=generator) < 0.6
             frame = observed_frame(seen, bounded)
             seen, targets = frame.forward(seen), frame.forward(targets)
         return steps.float(), seen, n, at.float(), targets
 
     def _values(self, generator: torch.Generator) -> Tensor:
-        """Values as the model meets them, at least 10,000 curves' worth, to choose borders by."""
+        """A million values (10,000 curves) as the model meets them, to choose borders by."""
         if not self._observed:
             return sample(10_000, prior=self.prior, generator=generator).noisy
-        device, self.device = self.device, torch.device("cpu")
-        rounds = 100_000 // (self.preset.batch * self.preset.queries) + 1
-        values = [self.batch(generator, 0)[-1] for _ in range(10 * rounds)]
-        self.device = device
+        cpu = torch.device("cpu")
+        rounds = 1_000_000 // (self.preset.batch * self.preset.queries) + 10
+        values = [self._draw(generator, cpu)[-1] for _ in range(rounds)]
         # Values far beyond the frame crowd at its ends; spread out, they leave no bar empty.
         crowded = torch.cat(values).clamp(1e-4, 1 - 1e-4)
         return crowded + 2e-4 * (torch.rand(crowded.shape, generator=generator) - 0.5)
