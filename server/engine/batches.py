@@ -50,16 +50,22 @@ def plan(calls: Sequence[Sizes], budget: int) -> Iterator[list[int]]:
     than the budget is a batch of its own.
     """
     batch: list[int] = []
-    rows = 0
+    padded: dict[str, int] = {}
     for i in sorted(range(len(calls)), key=lambda i: tokens(calls[i])):
-        added = calls[i].get(BATCH, 1)
-        if batch and (rows + added) * tokens(calls[i]) > budget:
+        wider = _padded(padded, calls[i])
+        if batch and wider.get(BATCH, 1) * tokens(wider) > budget:
             yield batch
-            batch, rows = [], 0
+            batch, wider = [], dict(calls[i])
         batch.append(i)
-        rows += added
+        padded = wider
     if batch:
         yield batch
+
+
+def _padded(batch: Sizes, call: Sizes) -> dict[str, int]:
+    """Sizes of a batch that takes in one more call: rows add up, other letters are the longest."""
+    wider = {letter: max(length, batch.get(letter, 0)) for letter, length in call.items()}
+    return {**wider, BATCH: batch.get(BATCH, 0) + call.get(BATCH, 1)}
 
 
 def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays], shapes: Sequence[Sizes]) -> Arrays:

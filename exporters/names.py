@@ -1,0 +1,36 @@
+"""How tensors are called inside ONNX files, for exporters and runtimes alike; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from foretoken.models.contract import Graph
+
+__all__ = ["input_names", "output_names", "weights_of"]
+
+
+def input_names(graph: Graph) -> list[str]:
+    """Names of the ONNX inputs, in order: those of ``graph``'s inputs, then of its reads."""
+    return [t.name for t in (*graph.inputs, *graph.reads)]
+
+
+def output_names(graph: Graph) -> list[str]:
+    """Names of the ONNX outputs, in order: outputs, then writes.
+
+    ONNX assigns a name once, so a tensor that is read and written leaves as ``name.out``.
+    """
+    taken = set(input_names(graph))
+    names = [t.name for t in (*graph.outputs, *graph.writes)]
+    return [f"{name}.out" if name in taken else name for name in names]
+
+
+def weights_of(export: Mapping[str, Any], graph: str) -> Sequence[str]:
+    """Names of the weights that ``graph`` takes from the version's safetensors.
+
+    Args:
+        export: of an artefact, as the exporter wrote it.
+        graph: its name.
+    """
+    names: Sequence[str] = export[graph]["weights"]
+    return names

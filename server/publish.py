@@ -1,0 +1,170 @@
+"""Publishing: a trained or imported artefact becomes a folder whose graphs are proven right.
+
+Whatever is registered with graphs has gone through here: exported, loaded by ONNX Runtime, and
+compared with the torch module over the family's examples.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from foretoken.errors import AlreadyExists, Unsupported
+from foretoken.exporters.parity import Figures, compare, expect_parity
+from foretoken.models import catalog
+from foretoken.models.artefact import Artefact
+from foretoken.models.contract import Arrays, Family
+from foretoken.server.runtimes import runtime
+from foretoken.server.runtimes.base import Executable, Runtime
+
+__all__ = ["Metric", "publish", "quantised", "written"]
+
+THREADS = 1
+Run = Callable[[str, Arrays], Mapping[str, Any]]
+Metric = Callable[[Run], Mapping[str, float]]  # figures of a model's answers, by name
+
+
+def publish(artefact: Artefact, out: Path, family: Family | None = None) -> Artefact:
+    """Export ``artefact``, prove the graphs equal to the module, and write it all to ``out``.
+
+    Args:
+        artefact: with float32 arithmetic.
+        out: a folder that does not exist; it appears whole or not at all.
+        family: of the artefact; the default is the catalog's.
+
+    Returns:
+        What now lies in ``out``; ``export`` holds the figures by graph, under "parity".
+
+    Raises:
+        AlreadyExists: if ``out`` does.
+        Unsupported: if a graph does not export, or differs from the module by more than its
+            tolerance; or the artefact's arithmetic is not float32.
+        DataLoss, InvalidInput: if the weights cannot be read or are not the family's.
+    """
+    # Imported late: these import torch, which the command line does without until it is needed.
+    from foretoken.exporters.onnx import export  # noqa: PLC0415
+    from foretoken.server.runtimes.torch import TorchRuntime  # noqa: PLC0415
+
+    kind = family or catalog.family(artefact.family)
+    if artefact.precision != "float32":
+        raise Unsupported(f"only float32 artefacts are exported, not {artefact.precision} ones")
+    with _appearing(out) as folder:
+        exported = export(artefact, kind, folder)
+        with (
+            _loaded(TorchRuntime("cpu"), artefact, kind) as module,
+            _loaded(runtime("onnx"), exported, kind) as graphs,
+        ):
+            figures = _compared(exported, kind, module, graphs)
+        for graph in kind.graphs(artefact.config):
+            expect_parity(graph, figures[graph.name])
+        _fill(folder, _with_figures(exported, "parity", figures))
+    return Artefact.read(out)
+
+
+def quantised(
+    artefact: Artefact, out: Path, family: Family | None = None, metric: Metric | None = None
+) -> Artefact:
+    """Write the int8 child of a published ``artefact`` to ``out``, with what it loses.
+
+    Args:
+        artefact: published, float32.
+        out: a folder that does not exist; it appears whole or not at all.
+        family: of the artefact; the default is the catalog's.
+        metric: measured on both, for what differences of outputs do not say.
+
+    Returns:
+        What now lies in ``out``; ``export`` holds by graph, under "loss", the figures against
+        float32 over the examples; ``training`` holds those of ``metric`` "before" and "after",
+        under "quantised".
+
+    Raises:
+        AlreadyExists: if ``out`` does.
+        Unsupported: if the artefact has no float32 graphs, or nothing in it is worth quantising.
+        DataLoss, InvalidInput: if its files cannot be read or are not the family's.
+    """
+    from foretoken.exporters.quantize import quantize  # noqa: PLC0415  (imports onnx)
+
+    kind = family or catalog.family(artefact.family)
+    with _appearing(out) as folder:
+        child = quantize(artefact, kind, folder)
+        with (
+            _loaded(runtime("onnx"), artefact, kind) as before,
+            _loaded(runtime("onnx"), child, kind) as after,
+        ):
+            child = _with_figures(child, "loss", _compared(child, kind, before, after))
+            if metric is not None:
+                said = {"before": metric(before.run), "after": metric(after.run)}
+                child = replace(child, training={**child.training, "quantised": said})
+        _fill(folder, child)
+    return Artefact.read(out)
+
+
+def written(artefact: Artefact, out: Path) -> Artefact:
+    """Copy ``artefact`` to the folder ``out``, which appears whole or not at all.
+
+    Raises:
+        AlreadyExists: if ``out`` exists.
+    """
+    with _appearing(out) as folder:
+        _fill(folder, artefact)
+    return Artefact.read(out)
+
+
+def _compared(
+    artefact: Artefact, family: Family, wanted: Executable, got: Executable
+) -> dict[str, Figures]:
+    return {
+        graph.name: compare(
+            graph,
+            partial(wanted.run, graph.name),
+            partial(got.run, graph.name),
+            family.examples(artefact.config, graph.name),
+        )
+        for graph in family.graphs(artefact.config)
+    }
+
+
+def _with_figures(artefact: Artefact, under: str, figures: Mapping[str, Figures]) -> Artefact:
+    said = {
+        graph: {**artefact.export[graph], under: found.said()} for graph, found in figures.items()
+    }
+    return replace(artefact, export=said)
+
+
+def _fill(folder: Path, artefact: Artefact) -> None:
+    for name, path in artefact.files.items():
+        if path != folder / name:
+            shutil.copyfile(path, folder / name)
+        (folder / name).chmod(0o644)  # safetensors writes for the owner alone
+    artefact.write(folder)
+
+
+@contextmanager
+def _loaded(by: Runtime, artefact: Artefact, family: Family) -> Iterator[Executable]:
+    executable = by.load(artefact, family, THREADS)
+    try:
+        yield executable
+    finally:
+        executable.close()
+
+
+@contextmanager
+def _appearing(out: Path) -> Iterator[Path]:
+    """A folder beside ``out`` that takes its place at the end, or goes if there is an error."""
+    if out.exists():
+        raise AlreadyExists(f"{out} exists; name a new folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)  # mkdtemp's are for the owner alone
+        folder.rename(out)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
