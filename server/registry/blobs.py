@@ -7,6 +7,7 @@ They lie under ``<root>/sha256/<hex>``, the naming of an OCI image layout (OCI i
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import uuid
@@ -118,6 +119,13 @@ class BlobStore:
     def exists(self, digest: str) -> bool:
         """Whether there is a blob of that name; says nothing about its bytes."""
         return self.path(digest).is_file()
+
+    def written(self, digest: str) -> float:
+        """When the blob was last put, in seconds since 1970; infinity if it is gone."""
+        try:
+            return self.path(digest).stat().st_mtime
+        except FileNotFoundError:
+            return math.inf
 
     def read(self, digest: str, label: str) -> bytes:
         """All bytes of a small blob, verified; arguments and errors as for ``verify``."""

@@ -46,7 +46,8 @@ def collect(database: Database, blobs: BlobStore, grace: float, *, dry_run: bool
     swept: list[str] = []
     for batch in _batches(sorted(old)):
         with database.write() as connection:
-            orphans = sorted(set(batch) - versions.referenced(connection, batch))
+            unused = sorted(set(batch) - versions.referenced(connection, batch))
+            orphans = [digest for digest in unused if blobs.written(digest) <= horizon]
             if not dry_run:
                 _sweep(connection, blobs, orphans)
             swept += orphans
