@@ -65,7 +65,8 @@ class Recipe:
         fp32_tail: last fraction of the schedule that runs in fp32 even so, which lets the weights
             settle at the precision they are served in.
         seed: of everything random in the run.
-        compile: run the module through torch.compile (needs a C++ compiler on a CPU).
+        compile: run the module through torch.compile; for tasks whose batches keep one shape.
+            Needs a C++ compiler on a CPU.
         log_every: steps between rows of the log.
         evaluate_minutes: minutes between held-out evaluations.
         checkpoint_minutes: minutes between checkpoints.
@@ -203,7 +204,7 @@ class _Run:
         self.module = task.module.to(device)
         self.forward: Callable[..., Tensor] = self.module
         if recipe.compile:
-            self.forward = torch.compile(self.module, dynamic=True)
+            self.forward = torch.compile(self.module)
         self.average = {k: v.detach().clone() for k, v in self.module.named_parameters()}
         self.optimiser = _optimiser(self.module, recipe)
         self.sums = torch.zeros(2, device=device)  # of loss and gradient norm since the last row

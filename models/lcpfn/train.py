@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from foretoken.errors import InvalidInput
+from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.bars import bar_nll, equal_mass_borders
 from foretoken.models.layers.checkpoint import write_atomically
@@ -223,12 +223,15 @@ def train_lcpfn(
 
     Raises:
         InvalidInput: unknown preset or prior.
+        Unsupported: the recipe asks for torch.compile.
         FailedPrecondition, DataLoss, KeyboardInterrupt: as ``foretoken.models.training.train``.
     """
     if isinstance(preset, str):
         if preset not in PRESETS:
             raise InvalidInput(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
         preset = PRESETS[preset]
+    if preset.recipe.compile:
+        raise Unsupported("batches vary in shape, which torch.compile does not take; compile=False")
     if seed is not None:
         preset = replace(preset, recipe=replace(preset.recipe, seed=seed))
     if device is None:
@@ -268,14 +271,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="wall-clock budget")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--lr", type=float)
-    parser.add_argument("--compile", action="store_true", help="needs a C++ compiler on a CPU")
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     preset = PRESETS[args.preset]
     given = {"max_minutes": args.minutes, "steps": args.steps, "lr": args.lr}
     given = {name: value for name, value in given.items() if value is not None}
-    recipe = replace(preset.recipe, **given, compile=args.compile)
+    recipe = replace(preset.recipe, **given)
     train_lcpfn(
         replace(preset, recipe=recipe),
         out=args.out,

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -160,6 +161,15 @@ def test_divergence_keeps_the_last_good_checkpoint(tmp_path):
         run(tmp_path, poison_at=12)
     assert json.loads((tmp_path / "checkpoint.json").read_text())["steps"] == 7
     assert run(tmp_path).parameters["0.weight"].isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_learns_the_same(tmp_path):
+    eager = run(tmp_path / "eager", replace(RECIPE, steps=300))
+    compiled = run(tmp_path / "compiled", replace(RECIPE, steps=300, compile=True))
+    assert compiled.parameters.keys() == eager.parameters.keys()
+    assert compiled.figures["error"] < 0.05
 
 
 def test_another_recipe_is_refused_by_name(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from foretoken.errors import InvalidInput
+from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.artefact import Artefact
 from foretoken.models.lcpfn.model import LCPFN, LCPFNConfig
 from foretoken.models.lcpfn.train import PRESETS, CurveTask, main, observed_steps, train_lcpfn
@@ -105,9 +105,12 @@ def test_the_command_line_trains_and_resumes(tmp_path, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_unknown_presets_are_refused_by_name(tmp_path):
+def test_impossible_presets_are_refused(tmp_path):
     with pytest.raises(InvalidInput, match="nano"):
         train_lcpfn("pico", out=tmp_path)
+    compiled = replace(TINY, recipe=replace(TINY.recipe, compile=True))
+    with pytest.raises(Unsupported, match="compile=False"):
+        train_lcpfn(compiled, out=tmp_path)
 
 
 def test_presets_fit_what_they_promise():
