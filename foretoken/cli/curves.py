@@ -34,6 +34,10 @@ def extrapolate(
         float | None,
         typer.Option(help="Last step to predict; the default is 100 or twice what was seen."),
     ] = None,
+    seen: Annotated[
+        int | None,
+        typer.Option(min=1, help="Show the model only the first so many points, and compare."),
+    ] = None,
     quantiles: Annotated[str, typer.Option(help="Levels to report.")] = "0.05,0.5,0.95",
     minimize: Minimize = False,
     bounds: Bounds = "0,1",
@@ -47,7 +51,11 @@ def extrapolate(
     as_json: Json = False,
 ) -> None:
     """Extrapolate a learning curve, in its own units, with uncertainty."""
-    steps, values = files.read_curve(curve)
+    all_steps, all_values = files.read_curve(curve)
+    steps, values = all_steps[:seen], all_values[:seen]
+    rest = (all_steps[len(steps) :], all_values[len(steps) :])
+    if seen is not None and not len(rest[0]):
+        raise InvalidInput(f"--seen {seen} leaves nothing of the curve's {len(all_steps)} points")
     extrapolator = CurveExtrapolator(
         model,
         minimize=minimize,
@@ -55,14 +63,16 @@ def extrapolate(
         soft_bounds=None if soft_bounds is None else _pair("soft-bounds", soft_bounds),
         data_dir=data_dir,
     )
-    at = None if horizon is None else _until(steps, horizon)
+    ahead = rest[0] if len(rest[0]) else None
+    at = ahead if horizon is None else _until(steps, horizon)
     posterior = extrapolator.extrapolate(values, steps, at, _numbers("quantiles", quantiles))
     names = ["step", "mean", *(f"q{level:g}" for level in posterior.levels)]
     table = np.column_stack([posterior.steps, posterior.mean, posterior.quantiles.T])
     if out is not None:
         files.write_csv(out, names, table)
     if plot is not None:
-        plot_curve(plot, steps, values, posterior, title=f"{curve.stem}, by {model}")
+        title = f"{curve.stem}: {len(values)} points seen by {model}"
+        plot_curve(plot, steps, values, posterior, title, truth=rest if len(rest[0]) else None)
     records = [dict(zip(names, map(float, row), strict=True)) for row in table]
     if not as_json and len(records) > rows:
         kept = np.unique(np.linspace(0, len(records) - 1, max(2, rows)).round().astype(int))
