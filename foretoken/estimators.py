@@ -115,7 +115,8 @@ def following(steps: Floats) -> Floats:
         raise InvalidInput("y must hold at least one value")
     spacing = float(np.median(np.diff(steps))) if steps.size > 1 else 1.0
     ahead = max(HORIZON, 2 * steps.size) - steps.size
-    return steps[-1] + spacing * np.arange(1, ahead + 1)
+    after: Floats = steps[-1] + spacing * np.arange(1, ahead + 1)
+    return after
 
 
 def _floats(name: str, given: ArrayLike) -> Floats:
@@ -123,4 +124,4 @@ def _floats(name: str, given: ArrayLike) -> Floats:
         array = np.asarray(given, np.float64)
     except (TypeError, ValueError) as e:
         raise InvalidInput(f"{name} must be numbers, not {given!r}") from e
-    return np.atleast_1d(array)
+    return array.reshape(-1) if array.ndim == 0 else array

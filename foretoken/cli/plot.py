@@ -54,8 +54,9 @@ def plot_losses(path: Path, log: Path) -> None:
     for name in rows[0].keys() - hidden if rows else ():
         points = [(float(row["step"]), float(row[name])) for row in rows if row[name]]
         if points:
-            style = {"lw": 0.8, "alpha": 0.6} if name == "loss" else {"lw": 1.4}
-            axes.plot(*zip(*points, strict=True), label=name, **style)
+            steps, values = zip(*points, strict=True)
+            thin = name == "loss"  # of single batches, so noisy
+            axes.plot(steps, values, label=name, lw=0.8 if thin else 1.4, alpha=0.6 if thin else 1)
     axes.set(xlabel="step", ylabel="negative log density", title="Training")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")

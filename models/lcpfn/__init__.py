@@ -38,6 +38,15 @@ class LCPFNFamily:
     kind = Kind.STATELESS  # a curve is at most a hundred points: it travels with every request
     summary = "Extrapolates learning curves, with uncertainty, in one forward pass"
     source = "Adriaensen et al. 2023, Efficient Bayesian Learning Curve Extrapolation using PFNs"
+    small: Mapping[str, Any] = {
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "mlp": 32,
+        "bars": 20,
+        "norm_first": True,
+        "frame": "observed",
+    }
     recipe = Recipe(
         presets={
             "nano": "two CPU cores, up to two hours",

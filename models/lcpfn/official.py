@@ -24,7 +24,7 @@ def convert(source: Path, out: Path, *, heads: int) -> None:
     """
     state = {name.removeprefix("module."): t for name, t in _state_dict(source).items()}
     ours = from_official(state)
-    config = {
+    config: dict[str, Any] = {
         "width": ours["embed_step.weight"].shape[0],
         "layers": sum(name.endswith("qkv.weight") for name in ours),
         "heads": heads,

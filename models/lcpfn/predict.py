@@ -71,7 +71,8 @@ def on_grid(steps: Floats, at: Floats) -> tuple[Floats, Floats]:
         return steps, at
     if first == last:
         return np.ones_like(steps), np.ones_like(at)
-    return tuple(1 + (GRID - 1) * (s - first) / (last - first) for s in (steps, at))  # type: ignore[return-value]
+    scale = (GRID - 1) / (last - first)
+    return 1 + scale * (steps - first), 1 + scale * (at - first)
 
 
 def normaliser(request: CurveRequest, frame: str) -> Normaliser:
