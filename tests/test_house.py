@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,9 @@ def _modules() -> list[Path]:
 @pytest.mark.parametrize("imported", ["foretoken", "foretoken.errors", "foretoken.distributions"])
 def test_importing_the_client_side_imports_nothing_heavy(imported):
     code = f"import sys, {imported}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert HEAVY.isdisjoint(loaded.stdout.split())
 
 
@@ -61,28 +64,37 @@ def test_no_source_file_is_longer_than_500_lines():
     assert {p: n for p, n in lengths.items() if n > 500} == {}
 
 
-def test_the_map_has_a_line_for_every_module():
-    text = (ROOT / "docs/map.md").read_text("utf-8")
-    # The inside of a family is drawn once, since all families are alike.
-    own = [p for p in _modules() if p.parts[0] != "models" or len(p.parts) == 2 or p.parts[1] == "layers"]
-    missing = [str(p) for p in own if p.name != "__init__.py" and f"`{p.as_posix()}`" not in text]
-    assert missing == []
-
-
-def test_the_map_names_no_module_that_is_gone():
-    import re
-
-    text = (ROOT / "docs/map.md").read_text("utf-8")
-    named = re.findall(r"`((?:foretoken|server|models|exporters|kernels)/[\w/]+\.py)`", text)
-    assert [name for name in named if not (ROOT / name).is_file()] == []
-
-
-def test_readme_tables_are_those_of_the_catalog():
+@pytest.fixture(scope="module")
+def tables():
     spec = importlib.util.spec_from_file_location("tables", ROOT / "docs/tables.py")
     assert spec is not None
     assert spec.loader is not None
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert "<!-- families -->" in text
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TABLES = [("README.md", "families"), ("docs/map.md", "modules")]
+
+
+@pytest.mark.parametrize(("document", "marker"), TABLES)
+def test_documents_say_what_the_code_says(tables, document, marker):
+    text = (ROOT / document).read_text("utf-8")
+    assert f"<!-- {marker} -->" in text
     assert tables.filled(text) == text, "run: python docs/tables.py"
+
+
+def test_every_path_that_a_document_names_exists():
+    rooms = "foretoken|server|models|exporters|docs|tests|benchmarks"
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = document.read_text("utf-8")
+        named = re.findall(rf"`((?:{rooms})/[\w/.]+)`", text)
+        links = re.findall(r"\]\(([\w/.-]+)\)", text)
+        missing = [name for name in named if not (ROOT / name).exists()]
+        missing += [link for link in links if not (document.parent / link).exists()]
+        assert missing == [], document.name
+
+
+def test_every_module_says_what_it_is_for(tables):
+    texts = {str(path): (ROOT / path).read_text("utf-8") for path in tables.modules()}
+    assert [path for path, text in texts.items() if not text.startswith('"""')] == []
