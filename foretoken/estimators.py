@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from foretoken.models.tasks import CurveRequest
 from foretoken.posterior import Posterior
 from foretoken.server.app import local_plane
 from foretoken.server.settings import load_settings
+from foretoken.stopping import Run
 
 Floats = NDArray[np.float64]
 QUANTILES = (0.05, 0.5, 0.95)
+LOOKAHEAD = 12  # remaining steps at which early stopping looks
 HORIZON = 100  # steps predicted by default, unless twice what was seen is more
 
 
@@ -74,21 +76,28 @@ class CurveExtrapolator:
             InvalidInput: for anything unusable; the message says what and where.
             NotFound: if there is no such model.
         """
-        return self.extrapolate_many([y], None if steps is None else [steps], at, quantiles)[0]
+        one = None if steps is None else [steps], None if at is None else [at]
+        return self.extrapolate_many([y], *one, quantiles)[0]
 
     def extrapolate_many(
         self,
         ys: Sequence[ArrayLike],
-        steps: Sequence[ArrayLike] | None = None,
-        at: ArrayLike | None = None,
+        steps: Sequence[ArrayLike | None] | None = None,
+        at: Sequence[ArrayLike | None] | None = None,
         quantiles: ArrayLike = QUANTILES,
     ) -> list[Posterior]:
-        """Extrapolate many curves in shared batches; arguments and errors as ``extrapolate``."""
-        if steps is not None and len(steps) != len(ys):
-            raise InvalidInput(f"{len(ys)} curves need as many lists of steps, not {len(steps)}")
+        """Extrapolate many curves in shared batches.
+
+        Arguments and errors are those of ``extrapolate``, with one entry of ``ys``, ``steps`` and
+        ``at`` for each curve.
+        """
+        for name, lists in (("steps", steps), ("at", at)):
+            if lists is not None and len(lists) != len(ys):
+                raise InvalidInput(f"{len(ys)} curves need as many of {name}, not {len(lists)}")
+        none = [None] * len(ys)
         requests = [
-            self._request(y, None if steps is None else steps[i], at, quantiles)
-            for i, y in enumerate(ys)
+            self._request(y, when, ahead, quantiles)
+            for y, when, ahead in zip(ys, steps or none, at or none, strict=True)
         ]
         settings = load_settings(data_dir=self.data_dir)
         return local_plane(settings).predict(self.model, requests)
@@ -107,6 +116,36 @@ class CurveExtrapolator:
             bounds=self.bounds,
             soft_bounds=self.soft_bounds,
         )
+
+
+def forecasts(
+    extrapolator: CurveExtrapolator, runs: Sequence[Run], checks: Callable[[Run], Sequence[int]]
+) -> Callable[[Run, int], Posterior]:
+    """What ``extrapolator`` expects of each run at each check, computed together beforehand.
+
+    Args:
+        extrapolator: in the runs' units and direction.
+        runs: of one sweep.
+        checks: see ``foretoken.stopping.replay``.
+
+    Returns:
+        A function for ``foretoken.stopping.Predictive``: the posterior over at most ``LOOKAHEAD``
+        of a run's remaining steps, evenly spread, the last among them.
+    """
+    asked = [(run, n) for run in runs for n in checks(run) if n < len(run.steps)]
+    known = extrapolator.extrapolate_many(
+        [run.values[:n] for run, n in asked],
+        [run.steps[:n] for run, n in asked],
+        [_spread(run.steps[n:]) for run, n in asked],
+    )
+    table = {(run.name, n): posterior for (run, n), posterior in zip(asked, known, strict=True)}
+    return lambda run, n: table[run.name, n]
+
+
+def _spread(steps: Floats) -> Floats:
+    kept = np.linspace(0, len(steps) - 1, min(len(steps), LOOKAHEAD)).round().astype(int)
+    spread: Floats = steps[kept]
+    return spread
 
 
 def following(steps: Floats) -> Floats:

@@ -91,5 +91,5 @@ def test_bad_input_is_refused_with_a_cure(extrapolator, given, said):
 
 
 def test_lists_of_steps_must_match_the_curves(extrapolator):
-    with pytest.raises(InvalidInput, match="2 curves need as many"):
+    with pytest.raises(InvalidInput, match="2 curves need as many of steps"):
         extrapolator.extrapolate_many([[0.1], [0.2]], steps=[[1]])

@@ -9,10 +9,11 @@ import numpy as np
 import typer
 
 from foretoken.cli import files
-from foretoken.cli.output import show_table
+from foretoken.cli.output import show_table, track, work
 from foretoken.cli.plot import plot_curve
 from foretoken.errors import InvalidInput
-from foretoken.estimators import CurveExtrapolator
+from foretoken.estimators import CurveExtrapolator, forecasts
+from foretoken.stopping import Median, Predictive, Report, Rule, Run, replay
 
 DataDir = Annotated[Path | None, typer.Option(help="Where the catalogue and the blobs lie.")]
 Minimize = Annotated[bool, typer.Option("--minimize", help="Lower is better.")]
@@ -78,6 +79,62 @@ def extrapolate(
         kept = np.unique(np.linspace(0, len(records) - 1, max(2, rows)).round().astype(int))
         records = [records[i] for i in kept]
     show_table(records, title=f"{curve.name}: {len(values)} points seen", as_json=as_json)
+
+
+def early_stop(
+    folder: Annotated[Path, typer.Argument(help="Folder of CSV files, one run of a sweep each.")],
+    model: Annotated[str, typer.Option(help="NAME, NAME:VERSION or ALIAS@NAME.")] = "lcpfn",
+    threshold: Annotated[
+        float, typer.Option(help="Stop when the chance of beating the best is at most that.")
+    ] = 0.05,
+    checks: Annotated[int, typer.Option(min=1, help="How often a run is judged.")] = 20,
+    orders: Annotated[int, typer.Option(min=1, help="Random orders of the sweep.")] = 20,
+    seed: Annotated[int, typer.Option(help="Of the orders.")] = 0,
+    minimize: Minimize = False,
+    bounds: Bounds = "0,1",
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Replay a finished sweep: what would have been stopped, what saved, and what lost."""
+    paths = sorted(folder.glob("*.csv"))
+    if len(paths) < 2:
+        raise InvalidInput(f"{folder} holds {len(paths)} CSV files; a sweep has at least two runs")
+    runs = [Run(path.stem, *files.read_curve(path)) for path in paths]
+    extrapolator = CurveExtrapolator(
+        model, minimize=minimize, bounds=_pair("bounds", bounds), data_dir=data_dir
+    )
+
+    def judged(run: Run) -> list[int]:
+        return sorted({max(2, round(len(run.steps) * k / checks)) for k in range(1, checks)})
+
+    with work(f"Extrapolating {len(runs)} runs"):
+        predicted = forecasts(extrapolator, runs, judged)
+    rules: dict[str, Rule] = {
+        f"predictive at {threshold:g}": Predictive(predicted, threshold),
+        "median": Median(minimize=minimize),
+    }
+    shuffles = [np.random.default_rng((seed, i)).permutation(len(runs)) for i in range(orders)]
+    rows = []
+    for name, rule in rules.items():
+        reports = [
+            replay([runs[i] for i in order], rule, minimize=minimize, checks=judged)
+            for order in track(shuffles, name)
+        ]
+        rows.append(_summary(name, runs, reports))
+    show_table(rows, title=f"{len(runs)} runs in {orders} orders", as_json=as_json)
+
+
+def _summary(rule: str, runs: list[Run], reports: list[Report]) -> dict[str, str | float]:
+    whole = {run.name: len(run.steps) for run in runs}
+    stopped = [sum(n < whole[name] for name, n in r.stopped.items()) for r in reports]
+    return {
+        "rule": rule,
+        "runs_stopped": float(np.median(stopped)),
+        "speedup": float(np.median([r.speedup for r in reports])),
+        "steps_saved": float(np.median([1 - 1 / r.speedup for r in reports])),
+        "median_regret": float(np.median([r.regret for r in reports])),
+        "worst_regret": max(r.regret for r in reports),
+    }
 
 
 def _pair(name: str, text: str) -> tuple[float, float]:
