@@ -19,7 +19,9 @@ SHAPES = ["one model", "one version each"]
 def test_a_page_and_a_reference_take_under_50_ms(tmp_path, versions):
     out = tmp_path / "registry.json"
     command = ["-m", "benchmarks.registry", "--versions", str(versions), "--out", str(out)]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads(out.read_text())
     assert result["worst_median_ms"] < 50
