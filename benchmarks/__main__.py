@@ -18,6 +18,7 @@ def names() -> list[str]:
 if __name__ == "__main__":
     chosen = sys.argv[1:] or names()
     if unknown := set(chosen) - set(names()):
-        raise SystemExit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(names())}")
+        listed = ", ".join(names())
+        raise SystemExit(f"no benchmark {', '.join(sorted(unknown))}; there are {listed}")
     failed = [n for n in chosen if subprocess.call([sys.executable, "-m", f"benchmarks.{n}"])]
     raise SystemExit(f"failed: {', '.join(failed)}" if failed else 0)
