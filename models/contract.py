@@ -1,8 +1,7 @@
 """What a family of models is: one page that everything above the models floor relies on.
 
-A family describes *graphs*, pure tensor functions for some runtime to run, and a *predictor*, NumPy
-logic that yields ``Call``s on them and is sent their outputs: one code serves one request, many in
-lockstep, and a batcher that merges calls. Kinds differ in the *state*: what a model has seen.
+A family describes *graphs*, pure tensor functions, and a *predictor*, NumPy logic that yields their
+``Call``s and is sent outputs, alone or batched. Kinds differ in the *state*: what a model has seen.
 
 ==========  =======================================  ====================================
 kind        state                                    who keeps it
@@ -111,6 +110,7 @@ class Family(Protocol):
     kind: Kind
     summary: str  # one line, for people
     source: str  # authors, year, title
+    small: Config  # sizes small enough to test with random weights
     recipe: Recipe | None  # how it is trained here, if it is
     importers: Mapping[str, Importer]  # foreign formats by name
 

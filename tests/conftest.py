@@ -48,3 +48,11 @@ def tiny_lcpfn(tmp_path_factory) -> Path:
     Artefact("lcpfn", config, {}).write(folder)
     publish(Artefact.read(folder), folder / "published")
     return folder / "published"
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """``published(name)`` is a family of the catalog or a toy, as a published artefact."""
+    from tests.published import Published
+
+    return Published(tmp_path_factory.mktemp)
