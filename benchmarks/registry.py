@@ -1,6 +1,6 @@
 """List and resolve in a large catalogue, beside a catalogue that is one JSON file.
 
-    python -m benchmarks.registry [--versions N] [--out FILE]
+    python -m benchmarks.registry [--versions N] [--questions N] [--out FILE]
 
 Two shapes of N versions: all of one model, and N models of one version each. Both sides hold the
 same facts and answer the same questions in one run; the other side reads and scans its file, as a
@@ -31,7 +31,7 @@ from foretoken.server.registry.sqlite import Database
 RESULT = Path(__file__).parent / "results" / "registry.json"
 AIM = 50.0  # milliseconds
 PAGE = 100
-OURS, THEIRS = 100, 5  # questions of each kind put to either side
+THEIRS = 5  # times that each question is put to the other side
 Row = dict[str, Any]
 
 
@@ -134,8 +134,8 @@ def measure(ask: Callable[[], Any], times: int, before: Callable[[], Any] = lamb
     return {"median_ms": statistics.median(taken), "worst_ms": max(taken)}
 
 
-def compare(folder: Path, models: int, versions: int) -> dict[str, Row]:
-    """Every question, put to both sides; both must give the same answer."""
+def compare(folder: Path, models: int, versions: int, times: int) -> dict[str, Row]:
+    """Every question, put to both sides, ``times`` to ours; both must give the same answer."""
     fill(folder / "data", models, versions)
     theirs = JsonCatalogue(folder / "catalogue.jsonl", models, versions)
     name, halfway = f"model-{models // 2:06d}", f"model-{models // 4:06d}"
@@ -166,10 +166,10 @@ def compare(folder: Path, models: int, versions: int) -> dict[str, Row]:
         for question, (mine, reference) in questions.items():
             assert key_of(mine()) == key_of(reference()), question
             answers[question] = {
-                "registry": measure(mine, OURS, change),
+                "registry": measure(mine, times, change),
                 "json file": measure(reference, THEIRS),
             }
-        again = measure(questions["resolve the champion"][0], 1000)
+        again = measure(questions["resolve the champion"][0], 10 * times)
         answers["resolve the champion again"] = {
             "registry": again,
             "json file": answers["resolve the champion"]["json file"],
@@ -191,14 +191,16 @@ def key_of(answer: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--versions", type=int, default=100_000)
+    parser.add_argument("--questions", type=int, default=100, help="of each kind, to the registry")
     parser.add_argument("--out", type=Path, default=RESULT)
     args = parser.parse_args()
     shapes = {"one model": (1, args.versions), "one version each": (args.versions, 1)}
-    result: Row = {"versions": args.versions, "aim_ms": AIM, "shapes": {}}
+    result: Row = {"versions": args.versions, "questions": args.questions, "aim_ms": AIM}
+    result["shapes"] = {}
     worst = 0.0
     for shape, (models, versions) in shapes.items():
         with tempfile.TemporaryDirectory() as folder:
-            answers = compare(Path(folder), models, versions)
+            answers = compare(Path(folder), models, versions, args.questions)
         result["shapes"][shape] = answers
         print(f"\n{args.versions} versions, {shape}: median (worst) ms")
         for question, sides in answers.items():

@@ -83,7 +83,7 @@ def test_json_that_is_none(registry, make_artefact):
 
 def test_safetensors_whose_header_is_as_long_as_a_pickle_would_say(tmp_path):
     # A header of 640 bytes begins with 80 02, as a pickle of protocol 2 does.
-    for length in range(1, 700):
+    for length in range(500, 640):
         path = tmp_path / WEIGHTS
         save_file({"w" * length: np.ones(1, np.float32)}, path)
         if path.read_bytes()[:2] == b"\x80\x02":
