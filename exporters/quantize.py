@@ -87,9 +87,11 @@ def quantize(artefact: Artefact, family: Family, out: Path, keep: Collection[str
         The child, with precision "int8" and no figures yet.
 
     Raises:
-        Unsupported: if the artefact has no exported graphs, or no matrix worth quantising.
+        Unsupported: if the artefact has no float32 graphs, or no matrix worth quantising.
         DataLoss: if the weights cannot be read.
     """
+    if artefact.precision != "float32":
+        raise Unsupported(f"only float32 versions are quantised, not {artefact.precision} ones")
     stored = mapped(artefact.files[WEIGHTS])
     made: dict[str, Array] = {}
     files, said, used = dict(artefact.files), {}, set[str]()

@@ -128,9 +128,9 @@ def _session(
             providers=["CPUExecutionProvider"],
             disabled_optimizers=_WITHOUT,
         )
-    except (OSError, _ORT.InvalidProtobuf, _ORT.InvalidArgument) as e:
+    except (OSError, _ORT.InvalidProtobuf) as e:
         raise DataLoss(f"{path} cannot be read as an ONNX graph: {e}") from e
-    except _FAILURES as e:
+    except (*_FAILURES, _ORT.InvalidArgument) as e:
         raise InvalidInput(_foreign(path, graph, str(e))) from e
     _expect_names(session, graph, path)
     return session

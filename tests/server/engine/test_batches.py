@@ -1,0 +1,107 @@
+"""Merging calls into batches and taking them apart again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Tensor
+from foretoken.server.engine import batches
+
+TENSORS = (
+    Tensor("x", "float32", ("B", "N", 2), pad=-7.0),
+    Tensor("n", "int64", ("B",)),
+    Tensor("mask", "bool", ("B", "N", "Q"), pad=True),
+    Tensor("at", "float64", ("B", 3, "Q")),
+)
+LETTERS = st.fixed_dictionaries(
+    {"B": st.integers(1, 3), "N": st.integers(0, 6), "Q": st.integers(0, 4)}
+)
+
+
+def arrays(sizes, seed):
+    rng = np.random.default_rng(seed)
+    made = {}
+    for t in TENSORS:
+        shape = [sizes[d] if isinstance(d, str) else d for d in t.dims]
+        made[t.name] = rng.integers(-9, 9, shape).astype(t.dtype)
+    return made
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=6), st.integers(0, 99))
+def test_split_undoes_merge(lengths, seed):
+    calls = [arrays(sizes, seed + i) for i, sizes in enumerate(lengths)]
+    shapes = [batches.sizes(TENSORS, call) for call in calls]
+    assert shapes == lengths
+    merged = batches.merge(TENSORS, calls, shapes)
+    found = batches.sizes(TENSORS, merged)
+    assert found["B"] == sum(s["B"] for s in lengths)
+    assert all(found[letter] == max(s[letter] for s in lengths) for letter in "NQ")
+    for call, part in zip(calls, batches.split(TENSORS, merged, shapes), strict=True):
+        assert set(part) == {t.name for t in TENSORS}
+        for name, array in part.items():
+            assert array.dtype == call[name].dtype
+            np.testing.assert_array_equal(array, call[name])
+
+
+@given(st.lists(LETTERS, min_size=2, max_size=6))
+def test_what_is_added_is_padding(lengths):
+    calls = [arrays(sizes, 0) for sizes in lengths]
+    shapes = [batches.sizes(TENSORS, call) for call in calls]
+    merged = batches.merge(TENSORS, calls, shapes)
+    for tensor in TENSORS:
+        array, pad = merged[tensor.name], np.array(tensor.pad, tensor.dtype)
+        kept = sum((call[tensor.name] == pad).sum() for call in calls)
+        added = array.size - sum(call[tensor.name].size for call in calls)
+        assert (array == pad).sum() == kept + added
+
+
+@given(st.lists(LETTERS, max_size=12), st.integers(1, 60))
+def test_a_plan_takes_every_call_once_and_keeps_the_budget(lengths, budget):
+    planned = list(batches.plan(lengths, budget))
+    assert sorted(i for batch in planned for i in batch) == list(range(len(lengths)))
+    for batch in planned:
+        own = [lengths[i] for i in batch]
+        padded = max(1, sum(max(s[letter] for s in own) for letter in "NQ"))
+        assert len(batch) == 1 or sum(s["B"] for s in own) * padded <= budget
+
+
+def test_calls_whose_letters_differ_are_charged_what_padding_makes_of_them():
+    lengths = [{"B": 1, "N": 10, "Q": 1}, {"B": 1, "N": 1, "Q": 10}]
+    assert list(batches.plan(lengths, 22)) == [[0], [1]]
+    assert list(batches.plan(lengths, 40)) == [[0, 1]]
+
+
+def test_a_plan_goes_from_short_to_long():
+    lengths = [{"B": 1, "N": n} for n in (9, 1, 8, 2)]
+    assert list(batches.plan(lengths, 18)) == [[1, 3], [2, 0]]
+
+
+def test_a_call_larger_than_the_budget_goes_alone():
+    lengths = [{"B": 1, "N": n} for n in (1, 100, 2)]
+    assert list(batches.plan(lengths, 10)) == [[0, 2], [1]]
+
+
+def test_rows_without_lengths_cost_one_token():
+    assert batches.tokens({"B": 5}) == 1
+    assert list(batches.plan([{"B": 1}] * 5, 2)) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": None}, "'n' is missing"),
+        ({"x": np.zeros((2, 3), np.float32)}, r"\['B', 'N', 2\], not float32 \[2, 3\]"),
+        ({"x": np.zeros((2, 3, 9), np.float32)}, r"not float32 \[2, 3, 9\]"),
+        ({"x": np.zeros((2, 3, 2))}, "not float64"),
+        ({"n": np.zeros(3, np.int64)}, r"not int64 \[3\].*'B': 2"),
+        ({"mask": np.zeros((2, 4, 1), bool)}, "must be bool"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message):
+    given = {**arrays({"B": 2, "N": 3, "Q": 1}, 0), **change}
+    with pytest.raises(InvalidInput, match=message):
+        batches.sizes(TENSORS, {k: v for k, v in given.items() if v is not None})
