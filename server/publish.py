@@ -15,15 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from foretoken.errors import AlreadyExists, Unsupported
+from foretoken.errors import AlreadyExists, InvalidInput, Unsupported
 from foretoken.exporters.parity import Figures, compare, expect_parity
 from foretoken.models import catalog
 from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Arrays, Family
+from foretoken.server.engine.batches import sizes
 from foretoken.server.runtimes import runtime
 from foretoken.server.runtimes.base import Executable, Runtime
 
-__all__ = ["Metric", "publish", "quantised", "written"]
+__all__ = ["Metric", "check", "publish", "quantised", "written"]
 
 THREADS = 1
 Run = Callable[[str, Arrays], Mapping[str, Any]]
@@ -103,6 +104,28 @@ def quantised(
                 child = replace(child, training={**child.training, "quantised": said})
         _fill(folder, child)
     return Artefact.read(out)
+
+
+def check(artefact: Artefact) -> None:
+    """Load ``artefact`` as it will be served and run its first example on every graph.
+
+    Raises:
+        InvalidInput: if a graph is foreign or answers with anything but what it declares.
+        DataLoss, Unsupported: if a file cannot be read or there is nothing to serve it with.
+    """
+    family = catalog.family(artefact.family)
+    served = runtime("onnx" if artefact.export else "torch")
+    with _loaded(served, artefact, family) as executable:
+        for graph in family.graphs(artefact.config):
+            example = next(iter(family.examples(artefact.config, graph.name)))
+            asked = sizes((*graph.inputs, *graph.reads), example)
+            answered = sizes((*graph.outputs, *graph.writes), executable.run(graph.name, example))
+            shared = asked.keys() & answered.keys()
+            if any(asked[letter] != answered[letter] for letter in shared):
+                raise InvalidInput(
+                    f"graph {graph.name!r} answers with lengths {answered} where it was asked "
+                    f"with {asked}; export the version again with `foretoken models export`"
+                )
 
 
 def written(artefact: Artefact, out: Path) -> Artefact:

@@ -11,11 +11,11 @@ import typer
 from foretoken.cli import files
 from foretoken.cli.output import show_table, track, work
 from foretoken.cli.plot import plot_curve
+from foretoken.cli.registry import DataDir, Json
 from foretoken.errors import InvalidInput
 from foretoken.estimators import CurveExtrapolator, forecasts
 from foretoken.stopping import Median, Predictive, Report, Rule, Run, replay
 
-DataDir = Annotated[Path | None, typer.Option(help="Where the catalogue and the blobs lie.")]
 Minimize = Annotated[bool, typer.Option("--minimize", help="Lower is better.")]
 Bounds = Annotated[
     str, typer.Option(help="LOW,HIGH that the metric cannot leave; inf and -inf are allowed.")
@@ -23,7 +23,6 @@ Bounds = Annotated[
 SoftBounds = Annotated[
     str | None, typer.Option(help="LOW,HIGH between which values are told apart best.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def extrapolate(

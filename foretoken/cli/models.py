@@ -13,6 +13,7 @@ from foretoken.cli.aliases import alias_of, show_moved
 from foretoken.cli.aliases import app as aliases
 from foretoken.cli.output import show, show_record, show_table, track
 from foretoken.cli.registry import Actor, DataDir, Json, actor_or_user, open_registry, readable
+from foretoken.cli.transfer import published
 from foretoken.errors import DataLoss, InvalidInput
 from foretoken.models.artefact import Artefact
 
@@ -99,14 +100,19 @@ def register(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Register an artefact folder as a new version; the first of a name becomes champion."""
-    artefact = Artefact.read(folder)
-    with open_registry(data_dir) as registry:
+    """Register an artefact folder as a new version; the first of a name becomes champion.
+
+    A folder without ONNX graphs, as training leaves it, is exported first and its parity checked.
+    """
+    from foretoken.server.publish import check  # noqa: PLC0415  (imports a runtime)
+
+    with published(Artefact.read(folder)) as artefact, open_registry(data_dir) as registry:
         version = registry.register(
             name,
             artefact,
             parent=None if parent is None else registry.resolve(parent),
             relation=relation,
+            check=check,
             actor=actor_or_user(actor),
             tags=_pairs("--tag", tag or []),
         )
@@ -229,7 +235,18 @@ def _readable_version(record: dict[str, Any]) -> dict[str, Any]:
             name: f"{_tensors(graph['inputs'])} -> {_tensors(graph['outputs'])}"
             for name, graph in graphs
         }
+        said["export"] = {name: _exported(entry) for name, entry in said["export"].items()}
     return said
+
+
+def _exported(said: dict[str, Any]) -> str:
+    """What was measured at export, in a line; JSON holds every example."""
+    measured = [
+        f"{what} {found['largest']:.2g} at most over {len(found['examples'])} examples"
+        for what, found in (("parity", said.get("parity")), ("loss", said.get("loss")))
+        if found is not None
+    ]
+    return ", ".join([f"opset {said['opset']}", *measured])
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> str:

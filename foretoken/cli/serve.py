@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import numpy as np
-import typer
 from rich.console import Console
 
+from foretoken.cli.registry import DataDir
 from foretoken.estimators import CurveExtrapolator
 
 DEMO = 0.9 - 0.6 * np.arange(1, 11) ** -0.5  # ten epochs of a curve that saturates at 0.9
 
 
 def serve(
-    data_dir: Annotated[Path | None, typer.Option(help="Where catalogue and blobs lie.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Register the bundled models and show that they answer; the network server comes next."""
     posterior = CurveExtrapolator(data_dir=data_dir).extrapolate(DEMO, at=[100.0])

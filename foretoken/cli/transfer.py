@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from foretoken.cli.output import show_record, work
+from foretoken.cli.registry import Actor, DataDir, Json, actor_or_user, open_registry, readable
 from foretoken.errors import AlreadyExists, InvalidInput, NotFound
 from foretoken.models.artefact import Artefact
 from foretoken.models.catalog import families
 from foretoken.models.recipes import Importer, parse
 
-DataDir = Annotated[Path | None, typer.Option(help="Where the catalogue and the blobs lie.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+if TYPE_CHECKING:
+    from foretoken.server.registry.registry import Version
+
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, repeated; the format's own.")
 ]
@@ -27,60 +30,81 @@ def import_model(
     source: Annotated[Path, typer.Argument(help="File or folder in that format.")],
     name: Annotated[str, typer.Option(help="Register it under this name.")],
     option: Options = None,
+    actor: Actor = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Import a model in a foreign format: convert, export, check parity, register."""
-    from foretoken.server.publish import publish  # noqa: PLC0415
-    from foretoken.server.registry.registry import Registry  # noqa: PLC0415
-    from foretoken.server.settings import load_settings  # noqa: PLC0415
-
+    """Import a model in a foreign format: convert, export, compare, register."""
     importer = _importer(format_)
     options = parse(importer.options, options_of(option or []))
     if not source.exists():
         raise NotFound(f"no file or folder {source}")
-    data = load_settings(data_dir=data_dir).data_dir
-    with tempfile.TemporaryDirectory() as scratch, Registry.open(data) as registry:
-        converted, published = Path(scratch) / "converted", Path(scratch) / "published"
-        with work(f"Importing {source.name}"):
+    with tempfile.TemporaryDirectory() as scratch:
+        converted = Path(scratch) / "converted"
+        with work(f"Reading {source.name}"):
             importer.run(source, options, converted)
-            artefact = publish(Artefact.read(converted), published)
-            version = registry.register(name, artefact, actor="import")
-        show_record(version.record(), title=f"{version.name}:{version.number}", as_json=as_json)
+        with published(Artefact.read(converted)) as artefact, open_registry(data_dir) as registry:
+            version = registry.register(name, artefact, actor=actor_or_user(actor))
+    _show(version, f"Imported {version.ref}", as_json)
 
 
 def export_model(
     model: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or ALIAS@NAME.")],
     out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
     precision: Annotated[
-        str | None,
-        typer.Option(help="Quantise to int8 and register the result as a child version."),
+        str | None, typer.Option(help="int8: quantise, and register the result as a child.")
     ] = None,
+    actor: Actor = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a version as a folder: safetensors, ONNX graphs, description and card."""
-    from foretoken.server.publish import quantised, written  # noqa: PLC0415
-    from foretoken.server.registry.registry import Registry  # noqa: PLC0415
-    from foretoken.server.settings import load_settings  # noqa: PLC0415
+    """Write a version as a folder: safetensors, ONNX graphs, description and card.
+
+    A version without graphs is exported, and one with --precision int8 quantised: the folder is
+    then a new version, registered as the child of the one it came from.
+    """
+    from foretoken.server.publish import publish, quantised, written  # noqa: PLC0415
 
     if out.exists():
         raise AlreadyExists(f"{out} exists; name a new folder")
     if precision not in (None, "int8"):
         raise InvalidInput(f"--precision is int8 or left out, not {precision!r}")
-    data = load_settings(data_dir=data_dir).data_dir
-    with Registry.open(data) as registry:
+    with open_registry(data_dir) as registry:
         version = registry.resolve(model)
         artefact = registry.artefact(version)
-        with work(f"Exporting {version.name}:{version.number}"):
-            if precision is None:
-                written(artefact, out)
+        child, relation = None, None
+        with work(f"Exporting {version.ref}"):
+            if precision is not None:
+                child, relation = quantised(artefact, out), "quantised-from"
+            elif not artefact.export:
+                child, relation = publish(artefact, out), "exported-from"
             else:
-                child = quantised(artefact, out)
-                version = registry.register(
-                    version.name, child, parent=version, relation="quantised-from", actor="export"
-                )
-        show_record(version.record(), title=str(out), as_json=as_json)
+                written(artefact, out)
+        if child is not None:
+            by = actor_or_user(actor)
+            version = registry.register(
+                version.name, child, parent=version, relation=relation, actor=by
+            )
+    _show(version, f"{version.ref} in {out}", as_json)
+
+
+def _show(version: Version, title: str, as_json: bool) -> None:
+    record = version.record()
+    show_record(record if as_json else readable(record), title=title, as_json=as_json)
+
+
+@contextmanager
+def published(artefact: Artefact) -> Iterator[Artefact]:
+    """``artefact`` with its graphs: as it is if it has them, else from a folder for the while."""
+    if artefact.export or artefact.precision != "float32":
+        yield artefact
+        return
+    from foretoken.server.publish import publish  # noqa: PLC0415  (imports onnxruntime)
+
+    with tempfile.TemporaryDirectory() as scratch:
+        with work("Exporting, and comparing with the module"):
+            exported = publish(artefact, Path(scratch) / "published")
+        yield exported
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, str]:
