@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import typer
 from safetensors.numpy import save_file
 
-from foretoken.cli import backup, models
+from foretoken.cli import backup, models, transfer
 from foretoken.cli.output import guarded
 from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
@@ -63,6 +65,8 @@ def call(data_dir, capsys):
     """Run a command line on the data dir; exit status, stdout and stderr."""
     app = typer.Typer(pretty_exceptions_enable=False)
     app.add_typer(models.app, name="models")
+    models.app.command("import")(transfer.import_model)
+    models.app.command("export")(transfer.export_model)
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)
 
@@ -130,16 +134,66 @@ def test_show_tells_all_of_a_version(call, said):
     assert "logits float32[B, Q, 20]" in out
 
 
-def test_register_from_a_folder(call, said, tmp_path):
-    artefact(tmp_path, 4)
+def test_register_from_a_folder(call, said, tiny_lcpfn):
     record = said(
-        "models", "register", "curves", tmp_path / "artefact-4", "--tag", "a=b", "-t", "c=d=e",
+        "models", "register", "curves", tiny_lcpfn, "--tag", "a=b", "-t", "c=d=e",
         "--parent", "curves:1", "--relation", "fine-tuned-from",
     )  # fmt: skip
     assert (record["number"], record["tags"]) == (4, {"a": "b", "c": "d=e"})
     assert record["parent"]["number"] == 1
-    assert "Registered new:1" in call("models", "register", "new", tmp_path / "artefact-4")[1]
+    assert "Registered new:1" in call("models", "register", "new", tiny_lcpfn)[1]
     assert said("models", "show", "new")["aliases"] == ["champion"]
+
+
+def test_a_folder_as_training_leaves_it_is_exported_first(call, said, tmp_path, tiny_lcpfn):
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    shutil.copy(tiny_lcpfn / WEIGHTS, trained)
+    replace(Artefact.read(tiny_lcpfn), files={}, export={}).write(trained)
+    record = said("models", "register", "trained", trained)
+    shown = said("models", "show", record["name"])
+    assert shown["export"]["forward"]["parity"]["largest"] < 1e-4
+    assert "forward.onnx" in shown["files"]
+
+
+def test_a_graph_that_is_not_the_familys_is_refused(call, said, tmp_path, tiny_lcpfn):
+    foreign = tmp_path / "foreign"
+    shutil.copytree(tiny_lcpfn, foreign)
+    (foreign / "forward.onnx").write_bytes(b"not a graph")
+    status, _, err = call("models", "register", "foreign", foreign)
+    assert status == 1  # damaged bytes are not the caller's mistake
+    assert "forward.onnx" in err or "ONNX" in err
+    assert "foreign" not in [model["name"] for model in said("models", "list")]
+
+
+def test_export_writes_a_folder_that_registers_again(call, said, tmp_path, tiny_lcpfn):
+    said("models", "register", "tiny", tiny_lcpfn)
+    said("models", "export", "tiny", "--out", tmp_path / "out")
+    again = said("models", "register", "again", tmp_path / "out")
+    assert again["manifest_digest"] == said("models", "show", "tiny")["manifest_digest"]
+    assert call("models", "export", "tiny", "--out", tmp_path / "out")[0] == 2
+
+
+def test_an_int8_export_is_a_child_with_its_loss(call, said, tmp_path, tiny_lcpfn):
+    said("models", "register", "tiny", tiny_lcpfn)
+    said("models", "export", "tiny", "--out", tmp_path / "small", "--precision", "int8")
+    shown = said("models", "show", "tiny:2")
+    assert (shown["precision"], shown["parent"]["relation"]) == ("int8", "quantised-from")
+    assert 0 < shown["export"]["forward"]["loss"]["rms"] < 0.2
+    assert "loss" in call("models", "show", "tiny:2")[1]
+    assert call("models", "export", "tiny", "--out", tmp_path / "x", "--precision", "int3")[0] == 2
+
+
+def test_import_of_the_authors_layout(call, said, tmp_path, shared_data):
+    fixture = np.load(shared_data / "parity/lcpfn_small_random.npz")
+    state = {name[3:]: fixture[name] for name in fixture.files if name.startswith("sd/")}
+    save_file(state, tmp_path / "theirs.safetensors")
+    words = ("models", "import", "lcpfn-official", tmp_path / "theirs.safetensors", "--name", "t")
+    assert said(*words, "-o", "heads=2")["family"] == "lcpfn"
+    assert said("models", "show", "t")["config"]["width"] == 64
+    for bad in (("-o", "heads"), ("-o", "heads=two"), ("-o", "tails=2")):
+        assert call(*words, *bad)[0] == 2
+    assert call("models", "import", "keras", tmp_path, "--name", "t")[0] == 2
 
 
 def test_what_cannot_be_registered(call, tmp_path):
@@ -258,10 +312,9 @@ def test_ctrl_c_ends_a_backup_without_a_trace(call, tmp_path, monkeypatch):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_text_from_users_is_shown_as_it_is(call, said, tmp_path):
+def test_text_from_users_is_shown_as_it_is(call, said, tiny_lcpfn):
     """Square brackets are not taken for markup."""
-    artefact(tmp_path, 6)
-    said("models", "register", "x", tmp_path / "artefact-6", "--tag", "note=[red]hot[/red]")
+    said("models", "register", "x", tiny_lcpfn, "--tag", "note=[red]hot[/red]")
     assert "[red]hot[/red]" in call("models", "show", "x")[1]
     assert "'[bold]'" in call("models", "show", "[bold]")[2]
 
