@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from foretoken.errors import InvalidInput
 from foretoken.models.contract import Graph
 
 __all__ = ["input_names", "output_names", "weights_of"]
@@ -31,6 +32,15 @@ def weights_of(export: Mapping[str, Any], graph: str) -> Sequence[str]:
     Args:
         export: of an artefact, as the exporter wrote it.
         graph: its name.
+
+    Raises:
+        InvalidInput: if ``export`` does not say.
     """
-    names: Sequence[str] = export[graph]["weights"]
+    said = export.get(graph)
+    names = said.get("weights") if isinstance(said, Mapping) else None
+    if not isinstance(names, Sequence) or isinstance(names, str):
+        raise InvalidInput(
+            f"the description does not say which weights graph {graph!r} uses; export the version "
+            "again with `foretoken models export`"
+        )
     return names

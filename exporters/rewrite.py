@@ -9,7 +9,7 @@ import onnxscript.optimizer
 
 from foretoken.errors import Unsupported
 from foretoken.models.artefact import WEIGHTS
-from foretoken.models.contract import Graph
+from foretoken.models.contract import Graph, Tensor
 
 __all__ = ["DTYPES", "declare", "optimise", "reference", "stripped", "values"]
 
@@ -59,24 +59,33 @@ def declare(model: ir.Model, graph: Graph) -> None:
     """Give inputs and outputs the dims of the contract.
 
     Raises:
-        Unsupported: if tracing has fixed the length of a lettered axis, or gives
-            another dtype.
+        Unsupported: if tracing has fixed the length of a lettered axis, or gives other outputs,
+            dtypes or shapes.
     """
     ins, outs = (*graph.inputs, *graph.reads), (*graph.outputs, *graph.writes)
-    for value, tensor in zip([*model.graph.inputs, *model.graph.outputs], ins + outs, strict=True):
-        traced = value.shape if value.shape is not None else ir.Shape([])
-        for dim, found in zip(tensor.dims, traced, strict=True):
-            if isinstance(found, int) and found != dim:
-                raise Unsupported(
-                    f"graph {graph.name!r}: axis {dim!r} of {tensor.name!r} was exported with the "
-                    f"fixed length {found}; the module must not read it into a Python number"
-                )
-        if value.dtype is None or str(value.dtype.numpy()) != tensor.dtype:
-            raise Unsupported(
-                f"graph {graph.name!r}: {tensor.name!r} is declared {tensor.dtype} but was "
-                f"exported as {value.dtype}"
-            )
+    traced = [*model.graph.inputs, *model.graph.outputs]
+    if len(traced) != len(ins) + len(outs):
+        raise Unsupported(
+            f"graph {graph.name!r} declares {len(outs)} outputs and writes; the module returns "
+            f"{len(model.graph.outputs)} tensors"
+        )
+    for value, tensor in zip(traced, ins + outs, strict=True):
+        _expect_declared(graph, value, tensor)
         value.shape = ir.Shape(tensor.dims)
+
+
+def _expect_declared(graph: Graph, value: ir.Value, tensor: Tensor) -> None:
+    found = None if value.shape is None else tuple(value.shape)
+    if found is None or value.dtype is None:
+        raise Unsupported(f"graph {graph.name!r}: no shape is known of {tensor.name!r}")
+    fixed = (f for f, d in zip(found, tensor.dims, strict=False) if isinstance(f, int) and f != d)
+    dtype = str(value.dtype.numpy())
+    if len(found) != len(tensor.dims) or dtype != tensor.dtype or any(True for _ in fixed):
+        raise Unsupported(
+            f"graph {graph.name!r}: {tensor.name!r} is declared {tensor.dtype} {tensor.dims} but "
+            f"was exported as {dtype} {tuple(map(str, found))}; where a letter has become a "
+            "number, the module has read that length into Python"
+        )
 
 
 def stripped(model: ir.Model) -> bytes:

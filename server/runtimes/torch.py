@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -93,20 +93,17 @@ class TorchExecutable:
         if self._module is None or graph not in self._graphs:
             raise Unsupported(f"no graph {graph!r}; loaded are {', '.join(self._graphs)}")
         declared = self._graphs[graph]
-        # A setting of the calling thread, which other versions may have made otherwise.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
         given = [self._tensor(tensor, inputs) for tensor in (*declared.inputs, *declared.reads)]
         try:
-            with torch.inference_mode(), self._autocast():
+            with torch.inference_mode(), self._autocast(), _threads(self._threads):
                 made = getattr(self._module, graph)(*given)
+            outputs = (made,) if isinstance(made, torch.Tensor) else made
+            tensors = (*declared.outputs, *declared.writes)
+            return {t.name: _array(t, output) for t, output in zip(tensors, outputs, strict=True)}
         except torch.OutOfMemoryError as e:
             raise Overloaded(f"graph {graph!r} needs more memory than the device has left") from e
-        except RuntimeError as e:
+        except Exception as e:  # whatever a module may raise
             raise InternalError(f"graph {graph!r} failed in torch: {e}") from e
-        outputs = (made,) if isinstance(made, torch.Tensor) else made
-        tensors = (*declared.outputs, *declared.writes)
-        return {t.name: _array(t, output) for t, output in zip(tensors, outputs, strict=True)}
 
     def close(self) -> None:
         """Release the module."""
@@ -123,6 +120,19 @@ class TorchExecutable:
         if self._dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, self._dtype, cache_enabled=False)
+
+
+@contextlib.contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    """Compute with as many threads, and leave the caller's own setting as it was."""
+    before = torch.get_num_threads()
+    if before != wanted:
+        torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        if before != wanted:
+            torch.set_num_threads(before)
 
 
 def _array(declared: Declared, output: torch.Tensor) -> Array:

@@ -155,6 +155,8 @@ UNEXPORTABLE = {
     "a length read into Python": (lambda y: y + torch.ones(3, 1), ("B", "N", 8), "float32"),
     "a branch on data": (lambda y: y if y.sum() > 0 else -y, ("B", "N", 8), "float32"),
     "another dtype": (lambda y: y.double(), ("B", "N", 8), "float32"),
+    "two outputs": (lambda y: (y, y), ("B", "N", 8), "float32"),
+    "an axis too few": (lambda y: y[:, :, 0], ("B", "N", 8), "float32"),
     "a fixed output": (lambda y: y.sum(1, keepdim=True), ("B", "N", 8), "float32"),
     "a large constant": (
         lambda y: y @ torch.from_numpy(np.random.default_rng(0).random((8, 4096), np.float32)),

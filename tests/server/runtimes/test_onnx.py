@@ -79,6 +79,12 @@ def test_a_version_without_graphs_is_unsupported(artefact):
         load(replace(artefact, files=files, export={}))
 
 
+@pytest.mark.parametrize("said", [{}, {"weights": "out.weight"}, [], None])
+def test_a_description_that_does_not_say_the_weights_is_refused(artefact, said):
+    with pytest.raises(InvalidInput, match="which weights graph 'query' uses"):
+        load(replace(artefact, export={**artefact.export, "query": said}))
+
+
 def test_another_precision_is_unsupported(artefact):
     with pytest.raises(Unsupported, match="bfloat16; serve this version with the torch runtime"):
         load(replace(artefact, precision="bfloat16"))

@@ -67,11 +67,22 @@ def test_it_needs_no_graphs(artefact, example):
     assert made["vector"].shape == (2, 16)
 
 
-def test_each_executable_has_its_own_number_of_threads(artefact, example):
-    one, two = (TorchRuntime("cpu").load(artefact, FAMILY, n) for n in (1, 2))
+class _Counts(nn.Module):
+    """Answers with the number of threads that it is run with."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(x, torch.get_num_threads())
+
+
+def test_each_executable_has_its_own_number_of_threads_and_leaves_the_callers(tmp_path):
+    family = Single(lambda: nn.Sequential(nn.Linear(8, 8), _Counts()))
+    artefact = saved(family, tmp_path)
+    one, two = (TorchRuntime("cpu").load(artefact, family, n) for n in (1, 2))
+    before = torch.get_num_threads()
     for executable, threads in ((one, 1), (two, 2), (one, 1)):
-        executable.run("forward", example)
-        assert torch.get_num_threads() == threads
+        made = executable.run("forward", {"x": np.zeros((1, 1, 8), np.float32)})
+        assert (made["y"] == threads).all()
+        assert torch.get_num_threads() == before
 
 
 def test_read_only_and_strided_inputs_are_fine(artefact, example):
