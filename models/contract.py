@@ -62,7 +62,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
     reads: tuple[Tensor, ...] = ()
     writes: tuple[Tensor, ...] = ()
-    tolerance: float = 1e-4  # largest |exported - eager| in float32 over all examples
+    tolerance: float = 1e-4  # of |exported - eager| / max(1, |eager|), in float32
 
 
 @dataclass(frozen=True)

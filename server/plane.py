@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-from safetensors.numpy import load_file
-
 from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS
 from foretoken.models.catalog import family
 from foretoken.models.tasks import Task, task_of
+from foretoken.models.weights import mapped
 from foretoken.server.engine.drive import drive
 from foretoken.server.registry.loaded import Loaded, LoadedModels
 from foretoken.server.registry.registry import Registry, Version
@@ -68,11 +67,12 @@ class Plane:
         kind = family(artefact.family)
         options = self.registry.serving_options(version)
         chosen = runtime(options.runtime or self._settings.runtime)
+        weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
         executable = chosen.load(artefact, kind, options.threads or self._settings.threads)
         return Loaded(
             family=kind,
             graphs={graph.name: graph for graph in kind.graphs(artefact.config)},
-            predictor=kind.predictor(artefact.config, load_file(artefact.files[WEIGHTS])),
+            predictor=kind.predictor(artefact.config, weights),
             executable=executable,
             batch_tokens=options.batch_tokens or self._settings.batch_tokens,
         )

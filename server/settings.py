@@ -29,7 +29,8 @@ class Settings(BaseSettings):
         data_dir: holds the catalogue and the blobs; created when missing.
         runtime: "onnx" or "torch", for models whose serving options name none.
         threads: cores for one call of a model.
-        batch_tokens: most tokens in one batch, after padding.
+        batch_tokens: most tokens in one batch, after padding; beyond about a thousand, activations
+            leave the caches and a batch gains nothing.
         loaded_models: versions kept loaded; the least recently used one goes first.
     """
 
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=lambda: user_data_path("foretoken", appauthor=False))
     runtime: str = Field(default="onnx", pattern="|".join(NAMES))
     threads: int = Field(default=1, ge=1, le=1024)
-    batch_tokens: int = Field(default=16384, ge=1)
+    batch_tokens: int = Field(default=1024, ge=1)
     loaded_models: int = Field(default=8, ge=1)
 
 

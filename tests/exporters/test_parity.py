@@ -94,3 +94,20 @@ def test_writes_are_compared_beside_outputs():
 def test_no_example_is_no_proof():
     with pytest.raises(Unsupported, match="no examples"):
         compare(GRAPH, dict, dict, [])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "fits"),
+    [
+        ([100.0, 1.0], [100.05, 1.0], True),  # 5e-4 of the largest value
+        ([100.0, 1.0], [100.2, 1.0], False),
+        ([0.01, 0.02], [0.0105, 0.02], True),  # below 1 the difference itself counts
+        ([0.01, 0.02], [0.0125, 0.02], False),
+    ],
+)
+def test_tolerance_is_relative_where_values_exceed_1(wanted, got, fits):
+    found = figures(wanted, got)
+    assert (found.worst().scaled <= GRAPH.tolerance) == fits
+    if not fits:
+        with pytest.raises(Unsupported):
+            expect_parity(GRAPH, found)

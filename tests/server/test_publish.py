@@ -29,7 +29,7 @@ def test_figures_are_stored_by_graph_and_within_tolerance(published, name):
     assert json.loads(json.dumps(artefact.description(), allow_nan=False))
     for graph in family.graphs(artefact.config):
         parity = artefact.export[graph.name]["parity"]
-        assert 0 <= parity["largest"] <= graph.tolerance
+        assert 0 <= min(parity["largest"], parity["relative"]) <= graph.tolerance
         assert len(parity["examples"]) == len(list(family.examples(artefact.config, graph.name)))
 
 
