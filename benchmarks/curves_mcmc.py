@@ -1,14 +1,16 @@
 """LC-PFN beside MCMC on curves of the paper's prior: log-score, calibration and time per curve.
 
-    python -m benchmarks.curves_mcmc [--models lcpfn] [--curves 100] [--minutes 30]
+    python -m benchmarks.curves_mcmc [--models lcpfn] [--curves 100] [--minutes 30] [--jobs 1]
 
 The first 10, 20 or 50 of 100 noisy values are seen; both sides give a distribution for each later
 value, and the score is the mean log density of the true noisy ones. The other side is emcee on the
 prior itself, with 100 walkers and three lengths: 2,000 and 4,000 steps after 500 of burn-in, the
 settings M1 and M3 of Adriaensen et al. 2023, table 3, and a long run, whose autocorrelation time
 says whether it has converged. Runs are kept in runs/mcmc; what is missing there is sampled within
-``--minutes``, and both sides are compared on the curves that are complete. Both are timed again,
-in turn, in every run of this command: MCMC at the paper's shorter setting.
+``--minutes`` by ``--jobs`` processes, and both sides are compared on the curves that are complete.
+Both are timed anew, in turn, whenever this command runs: MCMC at the paper's shorter setting, as it
+is here (all walkers in one vectorised call, in coordinates that shorten its autocorrelation) and as
+published implementations run it (a call for each walker, emcee's default move).
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common import interleaved, keep
 from benchmarks.curves.cache import cached, key_of
-from benchmarks.curves.chain import THIN, Move, Run, Schedule, run
+from benchmarks.curves.chain import THIN, Move, Run, Schedule, run, walker_by_walker
 from benchmarks.curves.ours import Later, Ours
 from benchmarks.curves.paper_prior import Draw, draw
 
@@ -41,46 +45,63 @@ CUTOFFS = (10, 20, 50)
 SCHEDULES = {
     "paper M1": Schedule(walkers=100, burn_in=500, steps=2_000),
     "paper M3": Schedule(walkers=100, burn_in=500, steps=4_000),
-    "long": Schedule(walkers=100, burn_in=4_000, steps=36_000),
+    "long": Schedule(walkers=100, burn_in=1_000, steps=8_000),
 }
 MOVE: Move = "difference"
+FEW = 50  # steps by which the walker-by-walker form is timed; its time is proportional to them
 LONG_ENOUGH = 50  # autocorrelation times that a run should last, as emcee's authors advise
 CACHE = Path(__file__).resolve().parent.parent / "runs" / "mcmc"
 
 
-def sampled(held_out: Draw, minutes: float) -> dict[int, list[Run]]:
+def sampled(curves: Floats, minutes: float, jobs: int) -> dict[int, list[Run]]:
     """MCMC's runs by cutoff, for the first curves that have one at every cutoff."""
-    until = time.monotonic() + 60 * minutes
+    with ProcessPoolExecutor(jobs) as pool:
+        for _ in pool.map(partial(_fill, curves, 60 * minutes, jobs), range(jobs)):
+            pass
     bank = draw(BANK, np.random.default_rng(SEED + 1))
     found: dict[int, list[Run]] = {cutoff: [] for cutoff in CUTOFFS}
-    for i, curve in enumerate(held_out.noisy):
-        runs = [_one(i, curve, cutoff, bank, until) for cutoff in CUTOFFS]
+    for i in range(len(curves)):
+        runs = [_one(i, curves[i], cutoff, bank, sample=False) for cutoff in CUTOFFS]
         complete = [r for r in runs if r is not None]
         if len(complete) < len(CUTOFFS):
             break
         for cutoff, r in zip(CUTOFFS, complete, strict=True):
             found[cutoff].append(r)
-        line = f"curve {i + 1}: log-scores {[round(float(r.log_scores[-1]), 3) for r in complete]}"
-        print(f"{line}, tau {[round(float(r.tau.max())) for r in complete]}", file=sys.stderr)
     return found
 
 
-def _one(i: int, curve: Floats, cutoff: int, bank: Draw, until: float) -> Run | None:
+def _fill(curves: Floats, seconds: float, jobs: int, job: int) -> None:
+    """Keep the runs of every ``jobs``th curve, beginning none after ``seconds``."""
+    until = time.monotonic() + seconds
+    bank = draw(BANK, np.random.default_rng(SEED + 1))
+    for i, cutoff in product(range(job, len(curves), jobs), CUTOFFS):
+        if time.monotonic() > until:
+            return
+        r = _one(i, curves[i], cutoff, bank, sample=True)
+        assert r is not None
+        print(
+            f"curve {i + 1:3}, {cutoff} seen: log-scores {r.log_scores.round(3)}, "
+            f"tau {r.tau.max():.0f}, {r.cpu_seconds:.1f} CPU s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _one(i: int, curve: Floats, cutoff: int, bank: Draw, *, sample: bool) -> Run | None:
+    schedules = list(SCHEDULES.values())
     key = key_of(
         curve=curve,
         cutoff=cutoff,
-        schedules=[asdict(s) for s in SCHEDULES.values()],
+        schedules=[asdict(s) for s in schedules],
         move=MOVE,
+        coordinates="whitened",
         thin=THIN,
         bank=bank.parameters[:100],
         emcee=version("emcee"),
     )
     path = CACHE / f"curve{i:03d}_seen{cutoff:02d}.json"
-    if time.monotonic() > until:
-        return cached(path, key, None)
-    return cached(
-        path, key, lambda: run(curve, cutoff, list(SCHEDULES.values()), bank, seed=i, move=MOVE)
-    )
+    begin = partial(run, curve, cutoff, schedules, bank, i, MOVE)
+    return cached(path, key, begin if sample else None)
 
 
 def compare(runs: Sequence[Run], models: dict[str, Later]) -> dict[str, Any]:
@@ -135,13 +156,18 @@ def timed(held_out: Draw, models: dict[str, Ours]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cutoff in CUTOFFS:
         sides: dict[str, Callable[[], object]] = {
-            "mcmc": partial(run, curves[0], cutoff, [paper], bank, 0, MOVE)
+            "mcmc": partial(run, curves[0], cutoff, [paper], bank, 0, MOVE),
+            "one by one": partial(walker_by_walker, curves[0], cutoff, FEW, bank, paper.walkers),
         }
         for name, ours in models.items():
             sides[name] = partial(ours.answer, curves[:1], cutoff)
             sides[f"{name} x {len(curves)}"] = partial(ours.answer, curves, cutoff)
         seconds = interleaved(sides, rounds=5)
-        found[str(cutoff)] = {"mcmc paper M1": seconds["mcmc"]}
+        published = seconds["one by one"] * (paper.burn_in + paper.steps) / FEW
+        found[str(cutoff)] = {
+            "mcmc": seconds["mcmc"],
+            "mcmc_walker_by_walker": published,
+        }
         for name in models:
             one, many = seconds[name], seconds[f"{name} x {len(curves)}"] / len(curves)
             found[str(cutoff)][name] = {
@@ -149,6 +175,8 @@ def timed(held_out: Draw, models: dict[str, Ours]) -> dict[str, Any]:
                 "seconds_in_a_batch": many,
                 "ratio_single": seconds["mcmc"] / one,
                 "ratio_in_a_batch": seconds["mcmc"] / many,
+                "walker_by_walker_ratio_single": published / one,
+                "walker_by_walker_ratio_in_a_batch": published / many,
             }
     return found
 
@@ -184,10 +212,11 @@ def main() -> None:
     parser.add_argument("--models", default="lcpfn", help="comma-separated references; may be ''")
     parser.add_argument("--curves", type=int, default=100)
     parser.add_argument("--minutes", type=float, default=30, help="for sampling what is missing")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that sample")
     args = parser.parse_args()
     held_out = draw(args.curves, np.random.default_rng(SEED))
     models = {name: Ours(name) for name in args.models.split(",") if name}
-    by_cutoff = sampled(held_out, args.minutes)
+    by_cutoff = sampled(held_out.noisy, args.minutes, args.jobs)
     count = len(by_cutoff[CUTOFFS[0]])
     if not count:
         raise SystemExit(f"no curve was complete within {args.minutes:g} minutes; allow more")
@@ -200,13 +229,17 @@ def main() -> None:
         show(cutoff, row)
     times = timed(held_out, models)
     for seen, taken in times.items():
-        print(f"\n{seen} seen: MCMC paper M1 {taken['mcmc paper M1']:.2f} s a curve")
+        print(
+            f"\n{seen} seen, MCMC at paper M1: {taken['mcmc']:.2f} s a curve vectorised, "
+            f"{taken['mcmc_walker_by_walker']:.1f} s walker by walker"
+        )
         for name in models:
             t = taken[name]
-            print(
-                f"  {name}: {1e3 * t['seconds_single']:.2f} ms alone ({t['ratio_single']:,.0f}x), "
-                f"{1e3 * t['seconds_in_a_batch']:.3f} ms in a batch ({t['ratio_in_a_batch']:,.0f}x)"
-            )
+            for how, key in (("alone", "single"), ("in a batch", "in_a_batch")):
+                print(
+                    f"  {name} {how}: {1e3 * t[f'seconds_{key}']:.3f} ms, "
+                    f"{t[f'ratio_{key}']:,.0f}x and {t[f'walker_by_walker_ratio_{key}']:,.0f}x"
+                )
     settings = {
         "command": "python -m benchmarks.curves_mcmc " + " ".join(sys.argv[1:]),
         "curves": count,

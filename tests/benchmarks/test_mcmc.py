@@ -10,7 +10,15 @@ from scipy.special import logsumexp, ndtr
 
 from benchmarks.curves import chain
 from benchmarks.curves.cache import cached, key_of
-from benchmarks.curves.chain import Run, Schedule, Target, run, starts
+from benchmarks.curves.chain import (
+    Run,
+    Schedule,
+    Target,
+    WhitenedTarget,
+    run,
+    starts,
+    walker_by_walker,
+)
 from benchmarks.curves.paper_prior import clean_curves, draw, log_density, valid
 
 
@@ -103,6 +111,48 @@ def test_draws_are_those_of_the_prior_that_models_are_trained_on():
     assert spread.std() == pytest.approx(1, abs=0.03)
 
 
+def test_whitening_keeps_the_density_and_rounds_the_posterior(bank):
+    observed = bank.noisy[7, :12]
+    target = WhitenedTarget(observed, bank)
+    p = starts(observed, 50, bank)
+    points = target.whitening.points(p)
+    back, log_volume = target.whitening.parameters(points)
+    np.testing.assert_allclose(back, p, atol=1e-9)
+    np.testing.assert_allclose(target(points), Target(observed)(p) + log_volume, rtol=1e-9)
+    # |d parameters / d points| by central differences at one point.
+    h = 1e-5
+    jacobian = np.empty((10, 10))
+    for j in range(10):
+        step = h * np.eye(10)[j]
+        ends = target.whitening.parameters(np.stack([points[0] + step, points[0] - step]))[0]
+        jacobian[:, j] = (ends[0] - ends[1]) / (2 * h)
+    assert np.linalg.slogdet(jacobian)[1] == pytest.approx(log_volume[0], abs=1e-4)
+
+
+def test_whitened_coordinates_are_standard_normal_for_a_normal_prior():
+    """Draws of ℓ from its conditional normal posterior, by linear algebra alone, come out round."""
+    rng = np.random.default_rng(2)
+    bank = draw(5_000, rng)
+    observed = bank.noisy[3, :15]
+    whitening = WhitenedTarget(observed, bank).whitening
+    rest = np.array([0.3, -1.0, 0.1, -3.5])
+    t = np.arange(1, 16)
+    basis = np.stack([np.ones(15), -(t ** -np.exp(rest[0])), -1 / np.log(t + 1)], axis=1)
+    decay = np.exp(-np.exp(rest[1]) * t ** np.exp(rest[2]))
+    one, power, logarithm = basis.T
+    X = np.stack([power, one, logarithm, one, one - decay, decay], axis=1)
+    prior = bank.parameters[:, :6]
+    inverse = np.linalg.inv(np.cov(prior, rowvar=False))
+    precision = X.T @ X / np.exp(2 * rest[3]) + inverse
+    mean = np.linalg.solve(
+        precision, X.T @ observed / np.exp(2 * rest[3]) + inverse @ prior.mean(axis=0)
+    )
+    linear = rng.multivariate_normal(mean, np.linalg.inv(precision), 20_000)
+    points = whitening.points(np.hstack([linear, np.tile(rest, (20_000, 1))]))
+    np.testing.assert_allclose(points[:, :6].mean(axis=0), 0, atol=0.03)
+    np.testing.assert_allclose(np.cov(points[:, :6], rowvar=False), np.eye(6), atol=0.04)
+
+
 def test_starts_are_valid_near_the_data_and_apart(bank):
     observed = bank.noisy[11, :20]
     p = starts(observed, 100, bank)
@@ -153,6 +203,19 @@ def test_schedules_share_one_run_and_the_seed_decides_it(bank):
     assert both.tau_predicted.shape == (3,)
     assert 0 < both.acceptance < 1
     assert both.seconds > 0
+
+
+def test_walker_by_walker_runs_the_same_target(bank, monkeypatch):
+    asked = []
+    plain = Target.__call__
+
+    def counted(self, p):
+        asked.append(len(p))
+        return plain(self, p)
+
+    monkeypatch.setattr(Target, "__call__", counted)
+    walker_by_walker(bank.noisy[5], 10, 3, bank, walkers=40)
+    assert asked == [1] * (40 + 3 * 40)
 
 
 def test_emcees_snooker_move_is_left_out_for_a_reason():
