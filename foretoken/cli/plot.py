@@ -51,15 +51,17 @@ def plot_losses(path: Path, log: Path) -> None:
     figure = Figure(figsize=(8, 4.2), dpi=150, layout="constrained")
     axes = figure.subplots()
     hidden = {"step", "minutes", "lr", "grad_norm"}
-    for name in rows[0].keys() - hidden if rows else ():
+    for name in (n for n in (rows[0] if rows else ()) if n not in hidden):
         points = [(float(row["step"]), float(row[name])) for row in rows if row[name]]
         if points:
             steps, values = zip(*points, strict=True)
             thin = name == "loss"  # of single batches, so noisy
             axes.plot(steps, values, label=name, lw=0.8 if thin else 1.4, alpha=0.6 if thin else 1)
-    axes.set(xlabel="step", ylabel="negative log density", title="Training")
+    axes.set(xlabel="step", ylabel="loss", title="Training")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small")
+    if axes.lines:  # a run may end before its first logged step
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+        axes.legend(frameon=False, fontsize="small", **beside)
     _save(figure, path)
 
 

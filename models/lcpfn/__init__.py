@@ -21,7 +21,9 @@ def _train(
 ) -> None:
     from foretoken.models.lcpfn.train import train_lcpfn  # noqa: PLC0415
 
-    train_lcpfn(preset, out=out, progress=progress, **options)
+    minutes = options["minutes"] or None
+    prior, seed = options["prior"], options["seed"]
+    train_lcpfn(preset, out=out, prior=prior, seed=seed, minutes=minutes, progress=progress)
 
 
 def _import_official(source: Path, options: Mapping[str, Any], out: Path) -> None:
@@ -56,6 +58,7 @@ class LCPFNFamily:
         options=(
             Option("prior", "wide", "where the curves come from", ("wide", "paper")),
             Option("seed", 0, "of weights, borders and curves"),
+            Option("minutes", 0.0, "of wall-clock time; 0 takes the preset's"),
         ),
         run=_train,
     )

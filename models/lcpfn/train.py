@@ -208,6 +208,7 @@ def train_lcpfn(
     out: Path | str,
     prior: PriorName = "wide",
     seed: int | None = None,
+    minutes: float | None = None,
     device: torch.device | str | None = None,
     progress: Progress | None = None,
 ) -> TrainResult:
@@ -218,6 +219,7 @@ def train_lcpfn(
         out: folder of the run: log, checkpoint and, at the end, the artefact.
         prior: where the curves come from.
         seed: replaces the preset's.
+        minutes: of wall-clock time, in the place of the preset's.
         device: default: a GPU where there is one.
         progress: default: a line per logged step.
 
@@ -234,6 +236,8 @@ def train_lcpfn(
         raise Unsupported("batches vary in shape, which torch.compile does not take; compile=False")
     if seed is not None:
         preset = replace(preset, recipe=replace(preset.recipe, seed=seed))
+    if minutes is not None:
+        preset = replace(preset, recipe=replace(preset.recipe, max_minutes=minutes))
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     task = CurveTask(preset, prior, preset.recipe.seed, device)
@@ -275,7 +279,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     preset = PRESETS[args.preset]
-    given = {"max_minutes": args.minutes, "steps": args.steps, "lr": args.lr}
+    given = {"steps": args.steps, "lr": args.lr}
     given = {name: value for name, value in given.items() if value is not None}
     recipe = replace(preset.recipe, **given)
     train_lcpfn(
@@ -283,6 +287,7 @@ def main(argv: list[str] | None = None) -> None:
         out=args.out,
         prior=args.prior,
         seed=args.seed,
+        minutes=args.minutes,
         device=args.device,
     )
 
