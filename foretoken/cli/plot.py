@@ -60,8 +60,7 @@ def plot_losses(path: Path, log: Path) -> None:
     axes.set(xlabel="step", ylabel="loss", title="Training")
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:  # a run may end before its first logged step
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
-        axes.legend(frameon=False, fontsize="small", **beside)
+        axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     _save(figure, path)
 
 
