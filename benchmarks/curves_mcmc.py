@@ -33,7 +33,16 @@ from numpy.typing import NDArray
 
 from benchmarks.common import interleaved, keep
 from benchmarks.curves.cache import cached, key_of
-from benchmarks.curves.chain import THIN, Move, Run, Schedule, run, walker_by_walker
+from benchmarks.curves.chain import (
+    THIN,
+    Move,
+    Run,
+    Schedule,
+    extrapolate,
+    run,
+    starts,
+    walker_by_walker,
+)
 from benchmarks.curves.ours import Later, Ours
 from benchmarks.curves.paper_prior import Draw, draw
 
@@ -122,6 +131,7 @@ def compare(runs: Sequence[Run], models: dict[str, Later]) -> dict[str, Any]:
         "longer_than_50_tau_of_predictions": float((steps > LONG_ENOUGH * predicted).mean()),
         "acceptance": float(np.mean([r.acceptance for r in runs])),
         "long_cpu_seconds_per_curve": float(np.median([r.cpu_seconds for r in runs])),
+        "long_log_score_per_curve": scores[:, -1].round(4).tolist(),
     }
     ours = {
         name: {
@@ -132,6 +142,7 @@ def compare(runs: Sequence[Run], models: dict[str, Later]) -> dict[str, Any]:
             },
             "better_than_long_mcmc": float((later.log_density.mean(axis=1) > scores[:, -1]).mean()),
             "covered_by_90_percent": _covered(later.pit),
+            "log_score_per_curve": later.log_density.mean(axis=1).round(4).tolist(),
         }
         for name, later in models.items()
     }
@@ -155,9 +166,10 @@ def timed(held_out: Draw, models: dict[str, Ours]) -> dict[str, Any]:
     paper = SCHEDULES["paper M1"]
     found: dict[str, Any] = {}
     for cutoff in CUTOFFS:
+        seen = curves[0, :cutoff]
         sides: dict[str, Callable[[], object]] = {
-            "mcmc": partial(run, curves[0], cutoff, [paper], bank, 0, MOVE),
-            "one by one": partial(walker_by_walker, curves[0], cutoff, FEW, bank, paper.walkers),
+            "mcmc": partial(extrapolate, curves[0], cutoff, paper, bank, 0, MOVE),
+            "one by one": partial(walker_by_walker, seen, starts(seen, paper.walkers, bank), FEW),
         }
         for name, ours in models.items():
             sides[name] = partial(ours.answer, curves[:1], cutoff)

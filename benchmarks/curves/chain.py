@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import emcee
 import numpy as np
@@ -36,6 +36,7 @@ __all__ = [
     "Schedule",
     "Target",
     "WhitenedTarget",
+    "extrapolate",
     "run",
     "starts",
     "walker_by_walker",
@@ -160,50 +161,61 @@ def run(
     """
     longest = schedules[-1]
     wall, cpu = time.perf_counter(), time.process_time()
-    target = WhitenedTarget(curve[:cutoff], bank)
-    sampler = _Sampler(longest.walkers, DIMENSIONS, target, moves=MOVES[move], vectorize=True)
-    sample(sampler, target, longest.burn_in + longest.steps, bank, seed)
-    points: Floats = sampler.get_chain()[::THIN]
-    chain = target.whitening.parameters(points.reshape(-1, DIMENSIONS))[0].reshape(points.shape)
-    log_density, pit = _predict(chain, longest, curve, cutoff)
+    answer = extrapolate(curve, cutoff, longest, bank, seed, move)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    scores = [_predict(chain, schedule, curve, cutoff)[0].mean() for schedule in schedules[:-1]]
-    kept = chain[longest.burn_in // THIN :]
+    scores = [predict(answer.chain, s, curve, cutoff)[0].mean() for s in schedules[:-1]]
+    kept = answer.chain[longest.burn_in // THIN :]
     return Run(
-        log_scores=np.array([*scores, log_density.mean()]),
-        log_density=log_density,
-        pit=pit,
+        log_scores=np.array([*scores, answer.log_density.mean()]),
+        log_density=answer.log_density,
+        pit=answer.pit,
         tau=_tau(kept),
         tau_predicted=_tau(_later_values(kept, cutoff)),
-        acceptance=float(sampler.acceptance_fraction.mean()),
+        acceptance=answer.acceptance,
         seconds=wall,
         cpu_seconds=cpu,
     )
 
 
-def walker_by_walker(curve: Floats, cutoff: int, steps: int, bank: Draw, walkers: int) -> None:
-    """Run as published implementations do: one call of the density for each walker.
+class Answer(NamedTuple):
+    """What one extrapolation yields; the fields are those of ``Run``.
 
-    In the prior's own products and with emcee's default move; for timing only.
+    ``chain`` holds every ``THIN``th step, [S / THIN, W, 10], burn-in included.
     """
-    target = Target(curve[:cutoff])
-    sampler = emcee.EnsembleSampler(walkers, DIMENSIONS, lambda p: float(target(p[None])[0]))
-    sampler.run_mcmc(starts(curve[:cutoff], walkers, bank), steps)
+
+    log_density: Floats
+    pit: Floats
+    chain: Floats
+    acceptance: float
 
 
-def sample(
-    sampler: emcee.EnsembleSampler, target: WhitenedTarget, steps: int, bank: Draw, seed: int
-) -> None:
-    """Advance ``sampler`` by ``steps`` from starts near the data."""
-    first = target.whitening.points(starts(target.observed, sampler.nwalkers, bank))
+def extrapolate(
+    curve: Floats, cutoff: int, schedule: Schedule, bank: Draw, seed: int, move: Move
+) -> Answer:
+    """Sample, and score the later values; arguments as ``run``."""
+    target = WhitenedTarget(curve[:cutoff], bank)
+    sampler = _Sampler(schedule.walkers, DIMENSIONS, target, moves=MOVES[move], vectorize=True)
+    first = target.whitening.points(starts(curve[:cutoff], schedule.walkers, bank))
     random = np.random.RandomState(seed).get_state()
     state = emcee.State(first, random_state=random)
-    sampler.run_mcmc(state, steps, skip_initial_state_check=True)
+    sampler.run_mcmc(state, schedule.burn_in + schedule.steps, skip_initial_state_check=True)
+    points: Floats = sampler.get_chain()[::THIN]
+    chain = target.whitening.parameters(points.reshape(-1, DIMENSIONS))[0].reshape(points.shape)
+    log_density, pit = predict(chain, schedule, curve, cutoff)
+    return Answer(log_density, pit, chain, float(sampler.acceptance_fraction.mean()))
 
 
-def _predict(
-    chain: Floats, schedule: Schedule, curve: Floats, cutoff: int
-) -> tuple[Floats, Floats]:
+def walker_by_walker(observed: Floats, first: Floats, steps: int) -> None:
+    """Run as published implementations do: one call of the density for each walker.
+
+    In the prior's own products and with emcee's default move, from ``first`` [W, 10]; for timing.
+    """
+    target = Target(observed)
+    sampler = emcee.EnsembleSampler(*first.shape, lambda p: float(target(p[None])[0]))
+    sampler.run_mcmc(first, steps)
+
+
+def predict(chain: Floats, schedule: Schedule, curve: Floats, cutoff: int) -> tuple[Floats, Floats]:
     """Log density [M] and probability integral transform [M] of the later values.
 
     Args:

@@ -214,7 +214,9 @@ def test_walker_by_walker_runs_the_same_target(bank, monkeypatch):
         return plain(self, p)
 
     monkeypatch.setattr(Target, "__call__", counted)
-    walker_by_walker(bank.noisy[5], 10, 3, bank, walkers=40)
+    observed = bank.noisy[5, :10]
+    first = starts(observed, 40, bank)
+    walker_by_walker(observed, first, 3)
     assert asked == [1] * (40 + 3 * 40)
 
 
