@@ -130,7 +130,7 @@ class Run:
 
 
 def starts(observed: Floats, walkers: int, bank: Draw) -> Floats:
-    """The ``walkers`` draws of ``bank`` likeliest given ``observed`` [N], σ refitted: [W, 10]."""
+    """The draws of ``bank`` likeliest given ``observed`` [N], best first, σ refitted: [W, 10]."""
     residual = np.square(bank.clean[:, : len(observed)] - observed).mean(axis=1)
     log_sigma = np.clip(0.5 * np.log(residual), -7.0, 0.0)
     score = -len(observed) * (log_sigma + 0.5 * residual * np.exp(-2 * log_sigma))
@@ -192,17 +192,36 @@ class Answer(NamedTuple):
 def extrapolate(
     curve: Floats, cutoff: int, schedule: Schedule, bank: Draw, seed: int, move: Move
 ) -> Answer:
-    """Sample, and score the later values; arguments as ``run``."""
+    """Sample, and score the later values; arguments as ``run``.
+
+    The prior's density has no bound where a product and its partner vanish together. A walker that
+    begins next to such a point may never leave it, so a run in which one has not moved at all is
+    begun again from the next best start in its place.
+    """
     target = WhitenedTarget(curve[:cutoff], bank)
-    sampler = _Sampler(schedule.walkers, DIMENSIONS, target, moves=MOVES[move], vectorize=True)
-    first = target.whitening.points(starts(curve[:cutoff], schedule.walkers, bank))
-    random = np.random.RandomState(seed).get_state()
-    state = emcee.State(first, random_state=random)
-    sampler.run_mcmc(state, schedule.burn_in + schedule.steps, skip_initial_state_check=True)
+    nearest = starts(curve[:cutoff], 2 * schedule.walkers, bank)
+    first, spare = np.split(nearest, 2)
+    while True:
+        sampler = _sampled(target, first, schedule, seed, move)
+        stuck = np.flatnonzero(sampler.acceptance_fraction == 0)
+        if not 0 < stuck.size <= len(spare):
+            break
+        first[stuck], spare = spare[: stuck.size], spare[stuck.size :]
     points: Floats = sampler.get_chain()[::THIN]
     chain = target.whitening.parameters(points.reshape(-1, DIMENSIONS))[0].reshape(points.shape)
     log_density, pit = predict(chain, schedule, curve, cutoff)
     return Answer(log_density, pit, chain, float(sampler.acceptance_fraction.mean()))
+
+
+def _sampled(
+    target: WhitenedTarget, first: Floats, schedule: Schedule, seed: int, move: Move
+) -> emcee.EnsembleSampler:
+    """A sampler that has run from the parameters ``first`` [W, 10]."""
+    sampler = _Sampler(len(first), DIMENSIONS, target, moves=MOVES[move], vectorize=True)
+    random = np.random.RandomState(seed).get_state()
+    state = emcee.State(target.whitening.points(first), random_state=random)
+    sampler.run_mcmc(state, schedule.burn_in + schedule.steps, skip_initial_state_check=True)
+    return sampler
 
 
 def walker_by_walker(observed: Floats, first: Floats, steps: int) -> None:

@@ -258,3 +258,30 @@ def test_cache_keeps_runs_and_refuses_stale_ones(tmp_path):
     assert cached(path, other, None) is None
     cached(path, other, sample)
     assert len(made) == 2
+
+
+def test_a_walker_that_never_moves_is_replaced(bank, monkeypatch):
+    curve, cutoff = bank.noisy[5], 10
+    nearest = starts(curve[:cutoff], 80, bank)
+    # A start with its power law shrunk to a speck: nearly the same curve, on a spike of the prior.
+    specks = nearest.copy()
+    specks[:, 3] += specks[:, 1] - specks[:, 0]
+    specks[:, :2] = 1e-12
+    density = Target(curve[:cutoff])(specks)
+    speck = specks[np.argmax(density)]
+    assert density.max() > Target(curve[:cutoff])(nearest).max() + 5
+    planted = nearest.copy()
+    planted[7] = speck
+    begun = []
+    plain = chain._sampled
+
+    def spy(target, first, *rest):
+        begun.append(first.copy())
+        return plain(target, first, *rest)
+
+    monkeypatch.setattr(chain, "_sampled", spy)
+    monkeypatch.setattr(chain, "starts", lambda *_: planted.copy())
+    answer = chain.extrapolate(curve, cutoff, Schedule(40, 50, 400), bank, 0, "difference")
+    assert [(first == speck).all(axis=1).any() for first in begun] == [True, False]
+    np.testing.assert_array_equal(begun[1][7], planted[40])
+    assert (np.ptp(answer.chain, axis=0).max(axis=1) > 0).all()
