@@ -6,7 +6,6 @@ import atexit
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from foretoken.server.plane import Plane
 from foretoken.server.registry.bundled import register_bundled
@@ -24,24 +23,25 @@ def open_plane(settings: Settings) -> Iterator[Plane]:
 
 
 class _LocalPlanes:
-    """The process-wide planes of in-process use, one for each data dir, made on demand."""
+    """The process-wide planes of in-process use, one for each settings, made on demand."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._planes: dict[Path, Plane] = {}
+        self._planes: dict[Settings, Plane] = {}
 
     def get(self, settings: Settings) -> Plane:
         with self._lock:
-            if settings.data_dir not in self._planes:
+            if settings not in self._planes:
                 manager = open_plane(settings)
-                self._planes[settings.data_dir] = manager.__enter__()
+                self._planes[settings] = manager.__enter__()
                 atexit.register(manager.__exit__, None, None, None)
-            return self._planes[settings.data_dir]
+            return self._planes[settings]
 
 
-_LOCAL = _LocalPlanes()
+_LOCAL = _LocalPlanes()  # the one mutable thing that belongs to a module
 
 
 def local_plane(settings: Settings | None = None) -> Plane:
-    """The plane that in-process use shares; opened on the first call for its data dir."""
-    return _LOCAL.get(settings or load_settings())
+    """The plane that in-process use shares; opened on the first call with its settings."""
+    found = settings or load_settings()
+    return _LOCAL.get(found.model_copy(update={"data_dir": found.data_dir.absolute()}))

@@ -17,7 +17,7 @@ from foretoken.models.tasks import Task, task_of
 from foretoken.models.weights import mapped
 from foretoken.server.engine.drive import drive
 from foretoken.server.registry.loaded import Loaded, LoadedModels
-from foretoken.server.registry.registry import Registry, Version
+from foretoken.server.registry.registry import Registry, ServingOptions, Version
 from foretoken.server.runtimes import runtime
 from foretoken.server.settings import Settings
 
@@ -34,6 +34,7 @@ class Plane:
         self.registry = registry
         self._settings = settings
         self._loaded = LoadedModels(settings.loaded_models)
+        self._in_force: dict[str, tuple[int, ServingOptions]] = {}
 
     def predict(self, model: str, requests: Sequence[Any], key: str | None = None) -> list[Any]:
         """Answer ``requests``, all of one task, together.
@@ -55,17 +56,26 @@ class Plane:
         return drive(steps, loaded.graphs, loaded.executable.run, loaded.batch_tokens)
 
     def load(self, version: Version) -> Loaded:
-        """The version, loaded and verified."""
-        return self._loaded.get(f"{version.name}:{version.number}", lambda: self._load(version))
+        """The version, loaded and verified, with the serving options now in force."""
+        options = self._options(version)
+        key = f"{version.manifest_digest} {options.model_dump_json()}"
+        return self._loaded.get(key, lambda: self._load(version, options))
 
     def close(self) -> None:
         """Release the loaded models."""
         self._loaded.close()
 
-    def _load(self, version: Version) -> Loaded:
+    def _options(self, version: Version) -> ServingOptions:
+        """Read again only after somebody has committed something to the registry."""
+        state = self.registry.state()
+        known = self._in_force.get(version.ref)
+        if known is None or known[0] != state:
+            known = self._in_force[version.ref] = state, self.registry.serving_options(version)
+        return known[1]
+
+    def _load(self, version: Version, options: ServingOptions) -> Loaded:
         artefact = self.registry.artefact(version)
         kind = family(artefact.family)
-        options = self.registry.serving_options(version)
         chosen = runtime(options.runtime or self._settings.runtime)
         weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
         executable = chosen.load(artefact, kind, options.threads or self._settings.threads)

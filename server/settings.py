@@ -1,25 +1,26 @@
 """All settings, read in one place: arguments, then ``FORETOKEN_*`` variables, then a TOML file.
 
-A wrong or unknown setting stops the start. The frozen object is passed down; nothing below reads
-the environment or a configuration file.
+A wrong or unknown setting stops the start, in a file as among the variables. The frozen object is
+passed down; nothing below reads the environment or a configuration file.
 """
 
 from __future__ import annotations
 
+import os
+import re
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foretoken.errors import InvalidInput
-from foretoken.server.runtimes import NAMES
+
+PREFIX = "FORETOKEN_"
+# What Kubernetes puts into every container of a namespace with a service called "foretoken".
+_LINKS = re.compile(r"FORETOKEN_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 
 
 class Settings(BaseSettings):
@@ -34,10 +35,10 @@ class Settings(BaseSettings):
         loaded_models: versions kept loaded; the least recently used one goes first.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FORETOKEN_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("foretoken", appauthor=False))
-    runtime: str = Field(default="onnx", pattern="|".join(NAMES))
+    runtime: Literal["onnx", "torch"] = "onnx"
     threads: int = Field(default=1, ge=1, le=1024)
     batch_tokens: int = Field(default=1024, ge=1)
     loaded_models: int = Field(default=8, ge=1)
@@ -50,30 +51,28 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
         InvalidInput: naming each setting that is unknown or out of range, or a file that cannot
             be read.
     """
+    fields = Settings.model_fields
+    every = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
+    said = {name for name in every if not _LINKS.fullmatch(name)}
+    if unknown := sorted(said - {PREFIX + field.upper() for field in fields}):
+        raise InvalidInput(
+            f"no such settings: {', '.join(unknown)}; there are "
+            + ", ".join(PREFIX + field.upper() for field in fields)
+        )
+    file = {} if config is None else _read(config)
+    values = {name: value for name, value in file.items() if PREFIX + name.upper() not in said}
+    values.update({name: value for name, value in given.items() if value is not None})
+    try:
+        return Settings(**values)
+    except ValidationError as e:
+        parts = (f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors())
+        raise InvalidInput(f"settings are not acceptable: {'; '.join(parts)}") from e
 
-    class _Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            file = () if config is None else (TomlConfigSettingsSource(settings_cls, config),)
-            return (init_settings, env_settings, *file)
 
-    if config is not None and not config.is_file():
+def _read(config: Path) -> dict[str, Any]:
+    if not config.is_file():
         raise InvalidInput(f"no configuration file {config}")
     try:
-        return _Layered(**{name: value for name, value in given.items() if value is not None})
-    except (ValidationError, ValueError) as e:
-        raise InvalidInput(f"settings are not acceptable: {_plain(e)}") from e
-
-
-def _plain(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    parts = (f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
-    return "; ".join(parts)
+        return tomllib.loads(config.read_text("utf-8"))
+    except ValueError as e:  # of TOML or UTF-8
+        raise InvalidInput(f"{config} is not acceptable as TOML: {e}") from e

@@ -17,21 +17,15 @@ class ServingOptions(BaseModel):
 
     Args:
         threads: of one call, within an operator.
-        max_batch_rows: the most rows that calls are merged to.
-        batch_wait_ms: the longest wait for company, in milliseconds.
         batch_tokens: the most tokens, padding included, in one call.
         runtime: which runtime is to run the graphs.
-        precision: of the arithmetic, where the runtime offers a choice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    max_batch_rows: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
-    batch_wait_ms: Annotated[float, Field(ge=0, le=60_000)] | None = None
     batch_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
     runtime: Literal["onnx", "torch"] | None = None
-    precision: Literal["float32", "bfloat16", "float16", "int8"] | None = None
 
     @classmethod
     def parse(cls, said: Mapping[str, Any]) -> ServingOptions:

@@ -306,6 +306,10 @@ class Registry:
                 expect_model(connection, name)
             return events
 
+    def state(self) -> int:
+        """A number that is another one after any commit, by this process or not; cheap to ask."""
+        return self._database.state()
+
     # -- serving options --------------------------------------------------------------------------
 
     def serving_options(self, version: Version) -> ServingOptions:
@@ -381,10 +385,8 @@ class Registry:
             dry_run: remove nothing, only say what would be.
 
         Raises:
-            InvalidInput: if ``grace`` is negative.
+            InvalidInput: unless ``grace`` is between 0 and ten years.
         """
-        if not grace >= 0:
-            raise InvalidInput(f"grace is a number of seconds, 0 or more, not {grace:g}")
         return collect(self._database, self._blobs, grace, dry_run=dry_run)
 
     def _all(self) -> Iterator[Version]:

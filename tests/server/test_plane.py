@@ -64,6 +64,16 @@ def test_serving_options_of_the_model_choose_the_runtime(registry):
         assert isinstance(plane.load(registry.resolve("curves")).executable, TorchExecutable)
 
 
+def test_options_that_are_set_later_take_force_at_the_next_request(registry, plane):
+    from foretoken.server.runtimes.torch import TorchExecutable
+
+    plane.predict("curves", [_request()])
+    registry.set_options("curves", ServingOptions(runtime="torch", batch_tokens=64))
+    loaded = plane.load(registry.resolve("curves"))
+    assert isinstance(loaded.executable, TorchExecutable)
+    assert loaded.batch_tokens == 64
+
+
 def test_a_request_of_another_task_is_refused(plane):
     with pytest.raises(InvalidInput, match="answers curve requests, not text"):
         plane.predict("curves", [TextRequest(("hello",))])

@@ -54,6 +54,26 @@ def test_a_wrong_variable_stops_the_start(monkeypatch):
         load_settings()
 
 
+def test_an_unknown_variable_stops_the_start(monkeypatch):
+    monkeypatch.setenv("FORETOKEN_THRED", "3")
+    with pytest.raises(InvalidInput, match=r"FORETOKEN_THRED.*FORETOKEN_THREADS"):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["SERVICE_HOST", "PORT", "PORT_8100_TCP_ADDR"])
+def test_variables_that_kubernetes_makes_are_left_alone(monkeypatch, name):
+    before = load_settings()
+    monkeypatch.setenv(f"FORETOKEN_{name}", "tcp://10.0.0.1:8100")
+    assert load_settings() == before
+
+
+@pytest.mark.parametrize("name", ["onnxx", "xtorch"])
+def test_a_runtime_is_named_in_full(monkeypatch, name):
+    monkeypatch.setenv("FORETOKEN_RUNTIME", name)
+    with pytest.raises(InvalidInput, match="runtime"):
+        load_settings()
+
+
 def test_a_missing_file_stops_the_start(tmp_path):
     with pytest.raises(InvalidInput, match="no configuration file"):
         load_settings(tmp_path / "nowhere.toml")

@@ -9,7 +9,7 @@ from foretoken.server.registry.options import ServingOptions
 
 
 def test_options_come_back_as_they_were_said():
-    said = {"threads": 4, "batch_wait_ms": 1.5, "runtime": "onnx", "precision": "int8"}
+    said = {"threads": 4, "runtime": "onnx"}
     options = ServingOptions.parse(said)
     assert options.said() == said
     assert options.batch_tokens is None
@@ -24,13 +24,11 @@ def test_options_come_back_as_they_were_said():
         {"threads": "4"},
         {"threads": 1.5},
         {"threads": True},
-        {"max_batch_rows": -1},
-        {"batch_wait_ms": -0.1},
-        {"batch_wait_ms": float("nan")},
-        {"batch_wait_ms": float("inf")},
         {"batch_tokens": 0},
+        {"batch_tokens": -1},
+        {"batch_tokens": float("nan")},
+        {"batch_tokens": float("inf")},
         {"runtime": "tensorflow"},
-        {"precision": "fp8"},
     ],
 )
 def test_what_is_wrong_is_named(said):
