@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import SHARED, keep
+from benchmarks.real_curves import BOUNDS
 from foretoken.estimators import CurveExtrapolator, forecasts
 from foretoken.stopping import Median, Predictive, Rule, Run, replay
 
 CHECKS = 20
-BOUNDS = {"validation/bleu": (0.0, 100.0), "validation/loss": (0.0, np.inf)}  # others: 0 to 1
 
 
 def checks(run: Run) -> Sequence[int]:
@@ -61,7 +61,8 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=50)
     args = parser.parse_args()
     if not SHARED.is_dir():
-        raise SystemExit("early_stopping needs ../shared/data, which is not here")
+        print("skipped: early_stopping needs ../shared/data, which is not here")
+        return
     manifest = pd.read_csv(SHARED / "curves/manifest.csv").set_index("curve_id")
     by_workload: dict[str, list[Run]] = {}
     for curve, points in pd.read_csv(SHARED / "curves/curves.csv").groupby("curve_id"):

@@ -9,19 +9,17 @@ reported beside wall-clock time, because a shared machine moves only the latter.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.common import keep
 from foretoken.models.lcpfn.prior import PriorName, sample
 
-RESULT = Path(__file__).parent / "results" / "prior.json"
 ROUNDS = 5
 
 
@@ -78,8 +76,7 @@ def main() -> None:
         wall, cpu = figures.values()
         print(f"{name:20} {wall:10,} {cpu:10,} {wall / plain:8.1f}")
     result = {"threads": args.threads, "curves": args.curves, "rounds": ROUNDS, **best}
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    keep("prior", result)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
     reads: tuple[Tensor, ...] = ()
     writes: tuple[Tensor, ...] = ()
-    tolerance: float = 1e-4  # of |exported - eager| / max(1, |eager|), in float32
+    tolerance: float = 1e-4  # of max |exported - eager| / max(1, max |eager|)
 
 
 @dataclass(frozen=True)

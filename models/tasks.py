@@ -1,7 +1,8 @@
 """The typed requests and replies of the five tasks; doors, CLI and estimators speak these.
 
 A request checks itself when it is made, so whatever reaches a family is well formed; limits that
-depend on the model (rows, steps, tokens) are the family's to check.
+depend on the model (rows, steps, tokens) are the family's to check. The reply to a curve is a
+``foretoken.posterior.Posterior``, which clients build as well.
 """
 
 from __future__ import annotations
@@ -93,29 +94,6 @@ class CurveRequest:
             raise InvalidInput(
                 f"quantiles must lie strictly between 0 and 1, not {levels.tolist()}"
             )
-
-
-@dataclass(frozen=True)
-class CurveReply:
-    """The posterior of a learning curve; everything is in the caller's units.
-
-    Args:
-        steps: the requested steps, float64 [Q].
-        mean: float64 [Q].
-        quantiles: float64 [K, Q], in the order that was asked for.
-        levels: the quantile levels, float64 [K].
-        logits: of the bars, float32 [Q, bars].
-        borders: of the bars in normalised units, float64 [bars + 1].
-        scale: parameters of the map to and from normalised units, by name.
-    """
-
-    steps: Array
-    mean: Array
-    quantiles: Array
-    levels: Array
-    logits: Array
-    borders: Array
-    scale: Mapping[str, float]
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,15 @@ def _imports(path: Path) -> set[str]:
     return names
 
 
+def test_families_are_strangers_to_each_other():
+    families = {p.parent.name for p in (ROOT / "models").glob("*/__init__.py")} - {"layers"}
+    for path in _modules():
+        if path.parts[0] == "models":
+            text = (ROOT / path).read_text("utf-8")
+            known = set(re.findall(r"foretoken\.models\.(\w+)", text)) & families
+            assert known <= {path.parts[1]}, path
+
+
 def test_the_contract_fits_on_one_page():
     assert len((ROOT / "models/contract.py").read_text("utf-8").splitlines()) <= 120
 

@@ -41,15 +41,12 @@ def data_dir_of(given: Path | None) -> Path:
 
 @contextmanager
 def open_registry(given: Path | None) -> Iterator[Registry]:
-    """The registry of the data dir; a new one is made with the bundled models in it."""
+    """The registry of the data dir, made when missing, with this release's bundled models in it."""
     from foretoken.server.registry.bundled import register_bundled  # noqa: PLC0415
-    from foretoken.server.registry.registry import CATALOGUE, Registry  # noqa: PLC0415
+    from foretoken.server.registry.registry import Registry  # noqa: PLC0415
 
-    folder = data_dir_of(given)
-    new = not (folder / CATALOGUE).exists()
-    with Registry.open(folder) as registry:
-        if new:
-            register_bundled(registry)
+    with Registry.open(data_dir_of(given)) as registry:
+        register_bundled(registry)
         yield registry
 
 
