@@ -17,7 +17,17 @@ from numpy.typing import NDArray
 
 from foretoken.errors import InvalidInput
 
-__all__ = ["Advice", "Median", "Predictive", "Report", "Rule", "Run", "replay"]
+__all__ = [
+    "Advice",
+    "Median",
+    "Predictive",
+    "Report",
+    "Rule",
+    "Run",
+    "advise",
+    "expect_threshold",
+    "replay",
+]
 
 Floats = NDArray[np.float64]
 
@@ -37,6 +47,16 @@ class Advice:
     chance: float
 
 
+def expect_threshold(threshold: float) -> None:
+    """Refuse a threshold that is not a probability within (0, 1).
+
+    Raises:
+        InvalidInput: then.
+    """
+    if not 0 < threshold < 1:
+        raise InvalidInput(f"threshold must lie within (0, 1), not {threshold}")
+
+
 def advise(forecast: Forecast, best: float, threshold: float = 0.05) -> Advice:
     """Predictive stopping for one run.
 
@@ -48,8 +68,7 @@ def advise(forecast: Forecast, best: float, threshold: float = 0.05) -> Advice:
     Raises:
         InvalidInput: if ``threshold`` is not within (0, 1).
     """
-    if not 0 < threshold < 1:
-        raise InvalidInput(f"threshold must lie within (0, 1), not {threshold}")
+    expect_threshold(threshold)
     chance = float(np.max(forecast.beats(best)))
     return Advice(chance <= threshold, chance)
 
@@ -87,9 +106,13 @@ class Predictive:
     Args:
         forecast: gives the posterior of a run after its first so many points.
         threshold: see ``advise``.
+
+    Raises:
+        InvalidInput: if ``threshold`` is not within (0, 1).
     """
 
     def __init__(self, forecast: Callable[[Run, int], Forecast], threshold: float = 0.05) -> None:
+        expect_threshold(threshold)
         self._forecast = forecast
         self._threshold = threshold
 
@@ -158,10 +181,15 @@ def replay(
         checks: the numbers of points after which the rule is asked about a run, increasing.
 
     Raises:
-        InvalidInput: if there are no runs.
+        InvalidInput: if there are no runs, or one has no points or no step beyond 0.
     """
     if not runs:
         raise InvalidInput("a sweep needs at least one run")
+    for run in runs:
+        if not len(run.steps) or not run.steps[-1] > 0:
+            raise InvalidInput(
+                f"run {run.name!r} must end at a step after 0, or it has no length to save"
+            )
     better = min if minimize else max
     best: float | None = None
     before: list[Run] = []

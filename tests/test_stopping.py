@@ -56,10 +56,12 @@ def test_a_run_stops_when_no_remaining_step_has_a_chance(chances, advice):
     assert advise(Chances(*chances), 0.5) == advice
 
 
-@pytest.mark.parametrize("threshold", [0, 1, -0.1])
+@pytest.mark.parametrize("threshold", [0, 1, -0.1, float("nan")])
 def test_a_threshold_is_a_probability(threshold):
     with pytest.raises(InvalidInput, match="threshold"):
         advise(Chances(0.1), 0.5, threshold)
+    with pytest.raises(InvalidInput, match="threshold"):
+        Predictive(_oracle, threshold)
 
 
 def test_without_a_rule_everything_is_run():
@@ -132,3 +134,18 @@ def test_median_stopping_of_a_loss():
 def test_an_empty_sweep_is_refused():
     with pytest.raises(InvalidInput, match="at least one run"):
         replay([], None, minimize=False, checks=every)
+
+
+@pytest.mark.parametrize("steps", [[], [0.0]])
+def test_runs_of_no_length_are_refused(steps):
+    none = Run("none", np.array(steps), np.ones(len(steps)))
+    for runs in ([none], [GOOD, none]):
+        with pytest.raises(InvalidInput, match="'none' must end at a step after 0"):
+            replay(runs, None, minimize=False, checks=every)
+
+
+def test_runs_may_begin_at_step_0():
+    late = Run("late", np.array([0.0, 1, 2]), np.array([0.1, 0.2, 0.2]))
+    report = replay([GOOD, late], Predictive(_oracle), minimize=False, checks=every)
+    assert report.stopped["late"] == 1
+    assert report.speedup == pytest.approx(5 / 3)

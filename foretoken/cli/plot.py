@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from foretoken.cli.files import whole
+from foretoken.cli.files import PICTURES, expect_file, whole
 from foretoken.posterior import Posterior
 
 SEEN, AHEAD = "#1b1f24", "#2563a8"
@@ -65,5 +65,6 @@ def plot_losses(path: Path, log: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    expect_file(path, PICTURES)
     with whole(path) as temporary:
         figure.savefig(temporary)

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from foretoken.cli.plot import plot_losses
 from foretoken.cli.transfer import options_of
 from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.catalog import family
@@ -54,6 +53,8 @@ def train(
             bar.update(task, completed=done, figures=text)
 
         recipe.run(preset, options, folder, progress)
+    from foretoken.cli.plot import plot_losses  # noqa: PLC0415 - matplotlib is slow to import
+
     plot_losses(folder / "loss.png", folder / "log.csv")
     console.print(f"Trained. Register it: foretoken models register NAME {folder / 'artefact'}")
 
