@@ -34,6 +34,10 @@ class Task(Protocol):
 
     module: nn.Module
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What shapes the run besides the recipe, in JSON's terms; a resumed run has the same."""
+
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
         """The tensors of one step, drawn from the generator alone."""
 
@@ -49,9 +53,9 @@ class Recipe:
     """How to train; at least one of ``steps`` and ``max_minutes`` bounds the run.
 
     Args:
-        steps: optimiser steps; the schedule ends there.
-        max_minutes: wall-clock budget over all resumptions; the schedule ends there if it comes
-            before ``steps``.
+        steps: optimiser steps, above 0; the schedule ends there.
+        max_minutes: wall-clock budget over all resumptions, above 0; the schedule ends there if it
+            comes before ``steps``.
         lr: peak learning rate of AdamW.
         warmup: fraction of the schedule that rises linearly.
         final_lr: where the cosine ends, as a fraction of ``lr``.
@@ -67,7 +71,7 @@ class Recipe:
         seed: of everything random in the run.
         compile: run the module through torch.compile; for tasks whose batches keep one shape.
             Needs a C++ compiler on a CPU.
-        log_every: steps between rows of the log.
+        log_every: steps between rows of the log, above 0.
         evaluate_minutes: minutes between held-out evaluations.
         checkpoint_minutes: minutes between checkpoints.
 
@@ -96,6 +100,12 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps is None and self.max_minutes is None:
             raise InvalidInput("a recipe needs steps, max_minutes or both, or it never ends")
+        if self.steps is not None and self.steps <= 0:
+            raise InvalidInput(f"steps is {self.steps}; a run takes more than 0")
+        if self.max_minutes is not None and not 0 < self.max_minutes < math.inf:
+            raise InvalidInput(f"max_minutes is {self.max_minutes:g}; need more than 0, and an end")
+        if self.log_every <= 0:
+            raise InvalidInput(f"log_every is {self.log_every}; rows are 1 step or more apart")
         if self.precision not in ("fp32", "bf16"):
             raise InvalidInput(f"precision is {self.precision!r}; choose 'fp32' or 'bf16'")
         if not (self.lr > 0 and 0 <= self.warmup < 1 and 0 <= self.ema < 1 and self.clip > 0):
@@ -153,7 +163,8 @@ def train(
     """Train, or resume the run that lies in ``out``.
 
     Raises:
-        FailedPrecondition: the folder holds a run of another recipe, or training diverged.
+        FailedPrecondition: the folder holds a run of another recipe or of a task with other
+            settings, or training diverged.
         DataLoss: its checkpoint is damaged.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
@@ -321,13 +332,17 @@ class _Run:
         tensors["sums"] = self.sums
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        state = {"steps": self.steps, "minutes": self.minutes(), "recipe": asdict(self.recipe)}
-        save_checkpoint(self.out, self.steps, tensors, state)
+        state = {"steps": self.steps, "minutes": self.minutes()}
+        save_checkpoint(self.out, self.steps, tensors, {**state, **self._identity()})
         self.saved_at = self.minutes()
+
+    def _identity(self) -> dict[str, Any]:
+        """What makes a checkpoint one of this run."""
+        return {"recipe": asdict(self.recipe), "settings": self.task.settings}
 
     @torch.no_grad()
     def _restore(self) -> None:
-        loaded = load_checkpoint(self.out, asdict(self.recipe))
+        loaded = load_checkpoint(self.out, self._identity())
         if loaded is None:
             return
         tensors, state = loaded

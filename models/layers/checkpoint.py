@@ -55,12 +55,16 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, recipe: dict[str, Any]
+    folder: Path, identity: dict[str, Any]
 ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The newest checkpoint, or None in a folder without one.
 
+    Args:
+        folder: of the run.
+        identity: what the state must hold for the run to be the same one, as JSON can say it.
+
     Raises:
-        FailedPrecondition: it was written under another recipe.
+        FailedPrecondition: it belongs to another run; the message names what differs.
         DataLoss: a file is missing, truncated or not what it should be.
     """
     path = folder / "checkpoint.json"
@@ -69,10 +73,10 @@ def load_checkpoint(
     try:
         state: dict[str, Any] = json.loads(path.read_text())
         tensors = load_file(folder / state["tensors"])
-        found = state["recipe"]
-    except (OSError, ValueError, KeyError, SafetensorError) as e:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
         raise DataLoss(f"the checkpoint in {folder} cannot be read: {e}") from e
-    wanted = json.loads(json.dumps(recipe))
+    found = _leaves({name: state.get(name) for name in identity})
+    wanted = _leaves(json.loads(json.dumps(identity)))
     if found != wanted:
         other = sorted(k for k in wanted.keys() | found.keys() if wanted.get(k) != found.get(k))
         raise FailedPrecondition(
@@ -80,6 +84,15 @@ def load_checkpoint(
             "resume it with the same ones or choose an empty folder"
         )
     return tensors, state
+
+
+def _leaves(said: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in said.items():
+        deeper = isinstance(value, dict)
+        found |= _leaves(value, f"{prefix}{name}.") if deeper else {f"{prefix}{name}": value}
+    return found
 
 
 class CsvLog:
@@ -100,8 +113,8 @@ class CsvLog:
         self._rewrite()
 
     def write(self, row: dict[str, float]) -> None:
-        """Add a row; its values are printed with 7 significant digits."""
-        self.rows.append({name: f"{value:.7g}" for name, value in row.items()})
+        """Add a row; integers are printed whole, other values with 7 significant digits."""
+        self.rows.append({name: _printed(value) for name, value in row.items()})
         fresh = [name for name in row if name not in self.columns]
         if fresh:
             self.columns += fresh
@@ -118,3 +131,7 @@ class CsvLog:
                 writer.writeheader()
             writer.writerows(self.rows)
         beside.replace(self.path)
+
+
+def _printed(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.7g}"

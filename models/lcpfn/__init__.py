@@ -53,7 +53,7 @@ class LCPFNFamily:
         presets={
             "nano": "two CPU cores, up to two hours",
             "base": "one large GPU, half an hour",
-            "paper": "the paper's size and 10 M curves; a GPU, hours",
+            "paper": "10 M curves, GPU hours; with -o prior=paper for the paper's own curves",
         },
         options=(
             Option("prior", "wide", "where the curves come from", ("wide", "paper")),

@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save
@@ -100,6 +100,18 @@ class CurveTask:
         self.held_out = {name: curves.noisy.to(self.device) for name, curves in held_out.items()}
         torch.manual_seed(seed)
         self.module = LCPFN(preset.config, borders).to(self.device)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the batches and the model depend on besides the recipe."""
+        p = self.preset
+        return {
+            "prior": self.prior,
+            "config": asdict(p.config),
+            "batch": p.batch,
+            "queries": p.queries,
+            "early": p.early,
+        }
 
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
         """(steps [B, N], values [B, N], n [B], at [B, Q], targets [B, Q])."""

@@ -6,12 +6,14 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 from foretoken.errors import DataLoss, FailedPrecondition, InvalidInput
+from foretoken.models.layers.checkpoint import CsvLog
 from foretoken.models.training import Recipe, learning_rate, train
 
 RECIPE = Recipe(steps=24, lr=0.05, warmup=0.25, weight_decay=0.1, ema=0.9, log_every=5, seed=3)
@@ -20,8 +22,9 @@ RECIPE = Recipe(steps=24, lr=0.05, warmup=0.25, weight_decay=0.1, ema=0.9, log_e
 class Line:
     """Fit y = 2x + 1 with a small network that has dropout, so that every RNG matters."""
 
-    def __init__(self, interrupt_at=None, poison_at=None):
+    def __init__(self, interrupt_at=None, poison_at=None, settings=None):
         torch.manual_seed(7)
+        self.settings = settings or {"slope": 2, "noise": {"kind": "none", "std": 0.0}}
         self.module = nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.2), nn.Linear(8, 1))
         self.interrupt_at, self.poison_at = interrupt_at, poison_at
 
@@ -95,6 +98,8 @@ def test_the_average_is_exponential_and_served(tmp_path):
     """Steps of a fixed gradient: with betas 0 each AdamW step moves the weight by lr."""
 
     class Walk:
+        settings: ClassVar = {}
+
         def __init__(self):
             self.module = nn.Linear(1, 1, bias=False)
             nn.init.zeros_(self.module.weight)
@@ -178,7 +183,37 @@ def test_another_recipe_is_refused_by_name(tmp_path):
         run(tmp_path, replace(RECIPE, lr=0.01))
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "json"])
+def test_a_task_with_other_settings_is_refused_by_name(tmp_path):
+    run(tmp_path)
+    other = {"slope": 2, "noise": {"kind": "none", "std": 0.5}}
+    with pytest.raises(FailedPrecondition, match=r"\(settings\.noise\.std\)"):
+        run(tmp_path, settings=other)
+    with pytest.raises(FailedPrecondition, match=r"settings\.depth"):
+        run(tmp_path, settings={**Line().settings, "depth": 3})
+    assert run(tmp_path).steps == 24
+
+
+def test_a_checkpoint_that_tells_no_settings_is_refused(tmp_path):
+    run(tmp_path)
+    path = tmp_path / "checkpoint.json"
+    said = json.loads(path.read_text())
+    del said["settings"]
+    path.write_text(json.dumps(said))
+    with pytest.raises(FailedPrecondition, match=r"settings\.slope"):
+        run(tmp_path)
+
+
+def test_steps_are_logged_whole_however_many(tmp_path):
+    log = CsvLog(tmp_path / "log.csv", 0)
+    steps = (9_999_999, 10_000_000, 12_345_678, 12_345_679)
+    for step in steps:
+        log.write({"step": step, "loss": 0.123456789})
+    resumed = CsvLog(tmp_path / "log.csv", steps[2])
+    assert [int(row["step"]) for row in resumed.rows] == list(steps[:3])
+    assert {row["loss"] for row in resumed.rows} == {"0.1234568"}
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "json", "list"])
 def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     run(tmp_path)
     (tensors,) = tmp_path.glob("checkpoint-*.safetensors")
@@ -187,7 +222,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, damage):
     elif damage == "remove":
         tensors.unlink()
     else:
-        (tmp_path / "checkpoint.json").write_text("{")
+        (tmp_path / "checkpoint.json").write_text("{" if damage == "json" else "[]")
     with pytest.raises(DataLoss, match="cannot be read"):
         run(tmp_path)
 
@@ -199,3 +234,22 @@ def test_recipes_that_cannot_work_are_refused():
         Recipe(steps=1, precision="fp16")
     with pytest.raises(InvalidInput, match="warmup"):
         Recipe(steps=1, warmup=1.0)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [
+        {"steps": 0},
+        {"steps": -1},
+        {"steps": 0, "max_minutes": 1},
+        {"max_minutes": 0.0},
+        {"max_minutes": -1.0},
+        {"max_minutes": float("nan")},
+        {"max_minutes": float("inf")},
+        {"steps": 1, "log_every": 0},
+        {"steps": 1, "log_every": -5},
+    ],
+)
+def test_bounds_that_bound_nothing_are_refused(bound):
+    with pytest.raises(InvalidInput, match=r"steps|max_minutes|log_every"):
+        Recipe(**bound)

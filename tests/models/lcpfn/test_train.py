@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from foretoken.errors import InvalidInput, Unsupported
+from foretoken.errors import FailedPrecondition, InvalidInput, Unsupported
 from foretoken.models.artefact import Artefact
+from foretoken.models.lcpfn import FAMILY
 from foretoken.models.lcpfn.model import LCPFN, LCPFNConfig
 from foretoken.models.lcpfn.train import PRESETS, CurveTask, main, observed_steps, train_lcpfn
 from foretoken.models.training import Recipe
@@ -20,6 +21,16 @@ TINY = replace(
     batch=16,
     queries=8,
 )
+
+SHORT = replace(TINY.recipe, steps=2)
+
+
+@pytest.fixture(scope="module")
+def short_run(tmp_path_factory):
+    """The folder of a run of two steps on the paper's prior."""
+    out = tmp_path_factory.mktemp("short")
+    train_lcpfn(replace(TINY, recipe=SHORT), out=out, prior="paper", progress=lambda *_: None)
+    return out
 
 
 @pytest.mark.parametrize("prior", ["paper", "wide"])
@@ -103,6 +114,30 @@ def test_the_command_line_trains_and_resumes(tmp_path, capsys):
     main([*options, "--device", "cpu"])
     assert Artefact.read(tmp_path / "artefact").training["steps"] == 1
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("other", "prior", "named"),
+    [
+        (TINY, "wide", "prior"),
+        (replace(TINY, batch=8), "paper", "batch"),
+        (replace(TINY, queries=4), "paper", "queries"),
+        (replace(TINY, early=2.0), "paper", "early"),
+        (replace(TINY, config=replace(TINY.config, mlp=16)), "paper", r"config\.mlp"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_data_or_sizes(short_run, other, prior, named):
+    with pytest.raises(FailedPrecondition, match=rf"\(settings\.{named}\)"):
+        train_lcpfn(
+            replace(other, recipe=SHORT), out=short_run, prior=prior, progress=lambda *_: None
+        )
+    assert Artefact.read(short_run / "artefact").training["prior"] == "paper"
+
+
+def test_minutes_below_zero_are_refused(tmp_path):
+    options = {"prior": "wide", "seed": 0, "minutes": -1.0}
+    with pytest.raises(InvalidInput, match="max_minutes"):
+        FAMILY.recipe.run("nano", options, tmp_path)
 
 
 def test_impossible_presets_are_refused(tmp_path):
