@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from foretoken.errors import InternalError
 from foretoken.models.contract import Array, Arrays, Call, Emit, Graph, Steps, Tensor
 from foretoken.server.engine import batches
 
@@ -36,8 +37,9 @@ def drive(
         emit: receives the index of the steps and each partial reply.
 
     Raises:
-        ForetokenError: the first that any of the steps raises, or InvalidInput for a call that
-            does not fit its graph; the other steps are closed.
+        ForetokenError: the first that any of the steps raises, InvalidInput for a call that does
+            not fit its graph, or InternalError for one on a graph that the model has not; the
+            other steps are closed.
     """
     replies: list[Any] = [None] * len(steps)
     sent: dict[int, Sequence[Arrays] | None] = dict.fromkeys(range(len(steps)))
@@ -75,7 +77,9 @@ def _answer(
     """Outputs of ``calls``, in order; those on the same graph share batches."""
     answers: list[Arrays] = [{}] * len(calls)
     for name in dict.fromkeys(call.graph for call in calls):
-        graph = graphs[name]
+        graph = graphs.get(name)
+        if graph is None:
+            raise InternalError(f"a predictor calls graph {name!r}; its model has {list(graphs)}")
         mine = [i for i, call in enumerate(calls) if call.graph == name]
         taken = (*graph.inputs, *graph.reads)
         given = [_with_reads(calls[i]) for i in mine]

@@ -18,6 +18,7 @@ from foretoken.server.registry.files import Disk
 __all__ = ["Content", "Reader", "Writer", "reading", "writing"]
 
 TAR = ".tar"
+READ = "read what is to be backed up"  # all that a caller does besides ``Writer.add``
 
 
 class Content(Protocol):
@@ -30,7 +31,11 @@ class Writer(Protocol):
     """Takes the entries of a backup."""
 
     def add(self, name: str, content: Content, size: int) -> None:
-        """Store ``size`` bytes under ``name``, a relative path with ``/``."""
+        """Store ``size`` bytes under ``name``, a relative path with ``/``.
+
+        Raises:
+            Unavailable: if they cannot be read, or cannot be written.
+        """
 
 
 class Reader(Protocol):
@@ -43,27 +48,49 @@ class Reader(Protocol):
         """The bytes of an entry; it must be a plain file."""
 
 
+@contextmanager
+def _doing(what: str) -> Iterator[None]:
+    """Say of what the disk refuses that it was ``what`` which failed."""
+    try:
+        yield
+    except OSError as e:
+        raise Unavailable(f"cannot {what}: {e}") from e
+
+
+class _Source:
+    """Content whose errors are not taken for those of the backup that it goes into."""
+
+    def __init__(self, name: str, content: Content) -> None:
+        self._name, self._content = name, content
+
+    def read(self, size: int = -1, /) -> bytes:
+        with _doing(f"read {self._name}, which is to be backed up"):
+            return self._content.read(size)
+
+
 class _FolderWriter:
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._disk = folder, Disk()
+    def __init__(self, folder: Path, out: Path) -> None:
+        self._folder, self._out, self._disk = folder, out, Disk()
 
     def add(self, name: str, content: Content, size: int) -> None:  # noqa: ARG002
-        path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._disk.create(path) as file:
-            while chunk := content.read(CHUNK):
-                self._disk.write(file, chunk)
-            self._disk.fsync(file)
+        path, source = self._folder / name, _Source(name, content)
+        with _doing(f"write the backup {self._out}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with self._disk.create(path) as file:
+                while chunk := source.read(CHUNK):
+                    self._disk.write(file, chunk)
+                self._disk.fsync(file)
 
 
 class _TarWriter:
-    def __init__(self, tar: tarfile.TarFile) -> None:
-        self._tar = tar
+    def __init__(self, tar: tarfile.TarFile, out: Path) -> None:
+        self._tar, self._out = tar, out
 
     def add(self, name: str, content: Content, size: int) -> None:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode = size, 0o644
-        self._tar.addfile(entry, content)
+        with _doing(f"write the backup {self._out}"):
+            self._tar.addfile(entry, _Source(name, content))
 
 
 class _FolderReader:
@@ -105,34 +132,34 @@ def writing(out: Path) -> Iterator[Writer]:
 
     Raises:
         AlreadyExists: if there is something at ``out``.
-        Unavailable: if it cannot be written.
+        Unavailable: if it cannot be written, or if what it is to hold cannot be read.
     """
     if out.exists():
         raise AlreadyExists(f"{out} exists; name a new file or folder")
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex}.partial")
     disk = Disk()
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix == TAR:
-            with partial.open("xb") as file:
-                with tarfile.open(fileobj=file, mode="w") as tar:
-                    yield _TarWriter(tar)
-                file.flush()
-                os.fsync(file.fileno())
-        else:
-            partial.mkdir()
-            yield _FolderWriter(partial)
-            for folder in sorted({path.parent for path in partial.rglob("*")} | {partial}):
-                disk.fsync_folder(folder)
-        disk.rename(partial, out)
-        disk.fsync_folder(out.parent)
-    except OSError as e:
-        raise Unavailable(f"cannot write the backup {out}: {e.strerror}") from e
+        with _doing(f"write the backup {out}"):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if out.suffix == TAR:
+                with partial.open("xb") as file:
+                    with tarfile.open(fileobj=file, mode="w") as tar, _doing(READ):
+                        yield _TarWriter(tar, out)
+                    file.flush()
+                    os.fsync(file.fileno())
+            else:
+                partial.mkdir()
+                with _doing(READ):
+                    yield _FolderWriter(partial, out)
+                for folder in sorted({path.parent for path in partial.rglob("*")} | {partial}):
+                    disk.fsync_folder(folder)
+            disk.rename(partial, out)
+            disk.fsync_folder(out.parent)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+        elif partial.exists():
+            partial.unlink()
 
 
 @contextmanager

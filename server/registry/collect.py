@@ -10,6 +10,7 @@ from itertools import islice
 
 from sqlalchemy import Connection, delete, select
 
+from foretoken.errors import InvalidInput
 from foretoken.server.registry import schema, versions
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.records import Record, Status
@@ -18,6 +19,7 @@ from foretoken.server.registry.sqlite import Database
 __all__ = ["Collected", "collect"]
 
 _BATCH = 256  # blobs swept in one transaction, so that writers wait for moments only
+LONGEST_GRACE = 10 * 365 * 24 * 3600
 INTERRUPTED = "interrupted: the process that registered it ended before it was done"
 
 
@@ -39,7 +41,15 @@ class Collected(Record):
 
 
 def collect(database: Database, blobs: BlobStore, grace: float, *, dry_run: bool) -> Collected:
-    """Collect what is older than ``grace`` seconds; with ``dry_run`` only say what it would be."""
+    """Collect what is older than ``grace`` seconds; with ``dry_run`` only say what it would be.
+
+    Raises:
+        InvalidInput: unless ``grace`` is between 0 and ten years.
+    """
+    if not 0 <= grace <= LONGEST_GRACE:
+        raise InvalidInput(
+            f"grace is a number of seconds from 0 to {LONGEST_GRACE} (ten years), not {grace:g}"
+        )
     horizon = time.time() - grace
     ended = _end_interrupted(database, horizon, dry_run=dry_run)
     old = {digest: file.size for digest, file in blobs.list() if file.written <= horizon}

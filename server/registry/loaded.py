@@ -34,8 +34,8 @@ class Loaded:
 class LoadedModels:
     """At most ``limit`` loaded versions; the least recently used one goes first.
 
-    Versions load side by side, each once. One that is dropped while in use is released when its
-    last user returns it.
+    Versions load side by side, each once. To drop one is to forget it: its executable is closed by
+    nobody, since calls may still run on it, and is freed as garbage once the last of them is over.
     """
 
     def __init__(self, limit: int) -> None:
@@ -60,7 +60,7 @@ class LoadedModels:
             try:
                 mine.set_result(load())
             except BaseException as e:
-                self.drop(key)
+                self._forget(key, mine)
                 mine.set_exception(e)
         return mine.result()
 
@@ -68,6 +68,12 @@ class LoadedModels:
         """Forget what is loaded under ``key``."""
         with self._lock:
             self._models.pop(key, None)
+
+    def _forget(self, key: str, failed: Future[Loaded]) -> None:
+        """Forget a failed load, unless it was dropped already and another stands in its place."""
+        with self._lock:
+            if self._models.get(key) is failed:
+                del self._models[key]
 
     def close(self) -> None:
         """Forget all of them."""

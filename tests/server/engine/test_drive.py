@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foretoken.errors import InvalidInput, Overloaded
+from foretoken.errors import InternalError, InvalidInput, Overloaded
 from foretoken.models.contract import Call, Emit, Graph, Tensor
 from foretoken.server.engine.drive import drive
 
@@ -203,6 +203,13 @@ def test_a_call_that_does_not_fit_its_graph_closes_all():
     watched = Watched()
     with pytest.raises(InvalidInput, match="must be float32"):
         drive([watched.steps, wrong()], GRAPHS, Runs(), 100)
+    assert watched.closed
+
+
+def test_a_call_on_a_graph_that_is_not_there_closes_all():
+    watched = Watched()
+    with pytest.raises(InternalError, match=r"'subtract'.*'add', 'other'"):
+        drive([watched.steps, once(1, graph="subtract")], GRAPHS, Runs(), 100)
     assert watched.closed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import sqlite3
 import tarfile
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,7 @@ from foretoken.errors import (
     Unavailable,
 )
 from foretoken.models.artefact import WEIGHTS
+from foretoken.server.registry.archive import _TarWriter, writing
 from foretoken.server.registry.backup import backup
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.registry import Registry
@@ -242,6 +245,38 @@ def test_an_interrupted_restore_leaves_nothing(filled, data_dir, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         restore(tmp_path / "b.tar", tmp_path / "again", progress=progress)
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_while_reading_is_not_one_of_writing(tmp_path, kind):
+    class Broken:
+        def read(self, size=-1, /):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(Unavailable, match=r"cannot read blobs/x.*Input/output"):  # noqa: SIM117
+        with writing(tmp_path / kind) as writer:
+            writer.add("blobs/x", Broken(), 3)
+    with pytest.raises(Unavailable, match=r"cannot read .*nowhere"):  # noqa: SIM117
+        with writing(tmp_path / kind):
+            (tmp_path / "nowhere").open("rb")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_error_while_writing_is_said_to_be_one(tmp_path, kind):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Unavailable, match="cannot write the backup"):  # noqa: SIM117
+        with writing(tmp_path / "file" / kind):
+            pass
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_fills_up_while_an_entry_is_written(tmp_path):
+    with open("/dev/full", "wb", buffering=0) as full, tarfile.open(fileobj=full, mode="w") as tar:
+        writer = _TarWriter(tar, tmp_path / "b.tar")
+        with pytest.raises(Unavailable, match="cannot write the backup"):
+            writer.add("x", io.BytesIO(b"abc"), 3)
+        tar.fileobj = io.BytesIO()
 
 
 def test_what_is_no_backup(filled, data_dir, tmp_path):

@@ -152,7 +152,8 @@ def test_many_orphans_are_swept_in_batches(registry, data_dir, monkeypatch):
     assert blobs(data_dir) == set()
 
 
-@pytest.mark.parametrize("grace", [-1, float("nan")])
+@pytest.mark.parametrize("grace", [-1, float("nan"), float("inf"), 1e12, 3.2e8])
 def test_a_grace_is_a_length_of_time(registry, grace):
     with pytest.raises(InvalidInput, match="grace"):
         registry.gc(grace)
+    assert registry.gc(10 * 365 * 24 * HOUR).blobs == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -76,3 +78,40 @@ def test_a_failed_load_is_tried_again():
         models.get("a", broken)
     models.get("a", load)
     assert load.loads == 1
+
+
+def test_a_failed_load_leaves_its_successor_alone():
+    """It was dropped while loading, and another thread has loaded the version since."""
+    models, load = LoadedModels(2), Loader()
+    started, release = threading.Event(), threading.Event()
+
+    def broken():
+        started.set()
+        assert release.wait(10)
+        raise DataLoss("model.safetensors")
+
+    with ThreadPoolExecutor(1) as pool:
+        failing = pool.submit(models.get, "a", broken)
+        assert started.wait(10)
+        models.drop("a")
+        loaded = models.get("a", load)
+        release.set()
+        with pytest.raises(DataLoss):
+            failing.result(10)
+    assert models.get("a", load) is loaded
+    assert load.loads == 1
+
+
+def test_what_is_dropped_is_freed_with_its_last_user():
+    models = LoadedModels(1)
+
+    class Version:
+        pass
+
+    used = models.get("a", Version)
+    freed = weakref.ref(used)
+    models.get("b", Version)
+    assert freed() is used
+    del used
+    gc.collect()
+    assert freed() is None
