@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from foretoken.models.weights import mapped
 __all__ = ["OPSET", "export"]
 
 OPSET = 20
-_SIZES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29)  # of the letters in tracing: distinct, above 1
 
 
 class _Method(nn.Module):
@@ -78,7 +78,7 @@ def export(artefact: Artefact, family: Family, out: Path) -> Artefact:
 
 
 def _traced(module: nn.Module, graph: Graph, family: str) -> ir.Model:
-    letters = dict(zip(_letters(graph), _SIZES, strict=False))
+    letters = dict(zip(_letters(graph), _primes(), strict=False))
     tensors = (*graph.inputs, *graph.reads)
     try:
         with _quiet():
@@ -102,6 +102,11 @@ def _traced(module: nn.Module, graph: Graph, family: str) -> ir.Model:
 def _letters(graph: Graph) -> list[str]:
     dims = (dim for t in (*graph.inputs, *graph.reads) for dim in t.dims)
     return list(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
+
+
+def _primes() -> Iterator[int]:
+    """Lengths of letters in tracing: distinct, above 1, and none a multiple of another."""
+    return (n for n in count(2) if all(n % d for d in range(2, n)))
 
 
 def _zeros(tensor: Tensor, letters: dict[str, int]) -> torch.Tensor:

@@ -73,6 +73,16 @@ class _Product:
     weight: str
     transposed: bool
 
+    @property
+    def int8(self) -> str:
+        """Its int8 tensor's name; a matrix that is multiplied both ways is stored both ways."""
+        return f"{self.weight}.int8" if self.transposed else f"{self.weight}.plain.int8"
+
+    @property
+    def scale(self) -> str:
+        """The name of its columns' steps."""
+        return f"{self.int8.removesuffix('int8')}scale"
+
 
 def quantize(artefact: Artefact, family: Family, out: Path, keep: Collection[str] = ()) -> Artefact:
     """Write int8 graphs and their ``model.safetensors`` into ``out``.
@@ -128,20 +138,20 @@ def _replaced(
     made: dict[str, Array] = {}
     shared: dict[str, tuple[ir.Value, ir.Value]] = {}
     for product in list(_products(model.graph)):
-        name = product.weight
+        name, key = product.weight, product.int8
         if name in keep or min(stored[name].array.shape) < SMALLEST:
             continue
-        if name not in shared:
+        if key not in shared:
             matrix = _numbers(stored[name])
             whole, scale = _int8(matrix.T if product.transposed else matrix)
-            made |= {f"{name}.int8": whole, f"{name}.scale": scale}
-            shared[name] = (
-                reference(f"{name}.int8", ir.DataType.INT8, ir.Shape(whole.shape)),
-                reference(f"{name}.scale", ir.DataType.FLOAT, ir.Shape(scale.shape)),
+            made |= {key: whole, product.scale: scale}
+            shared[key] = (
+                reference(key, ir.DataType.INT8, ir.Shape(whole.shape)),
+                reference(product.scale, ir.DataType.FLOAT, ir.Shape(scale.shape)),
             )
-            for value in shared[name]:
+            for value in shared[key]:
                 model.graph.register_initializer(value)
-        _replace(model.graph, product.node, shared[name])
+        _replace(model.graph, product.node, shared[key])
     if made:
         linear = ir.serde.deserialize_function(onnx.parser.parse_function(LINEAR))
         model.functions[linear.identifier()] = linear

@@ -140,6 +140,35 @@ def test_tied_weights_are_stored_once_under_either_name(tmp_path, kept):
     np.testing.assert_allclose(made, wanted, atol=1e-5)
 
 
+class _Many(nn.Module):
+    """Twelve inputs [B, N_i], each of a length of its own -> y [B, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(1, 1)
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.linear(sum(x.sum(1, keepdim=True) for x in inputs))
+
+
+class _ManyLetters(Single):
+    def graphs(self, config):
+        inputs = tuple(Tensor(f"x{i}", "float32", ("B", f"N{i}")) for i in range(12))
+        return (Graph("forward", inputs, (Tensor("y", "float32", ("B", 1)),)),)
+
+
+def test_a_graph_may_have_many_letters(tmp_path):
+    family = _ManyLetters(_Many)
+    artefact = export(saved(family, tmp_path), family, tmp_path)
+    rng = np.random.default_rng(0)
+    given = {f"x{i}": rng.random((2, 1 + i % 5), np.float32) for i in range(12)}
+    made = OnnxRuntime().load(artefact, family, 1).run("forward", given)["y"]
+    with torch.no_grad():
+        module = load_module(artefact, family)
+        wanted = module(*map(torch.from_numpy, given.values())).numpy()
+    np.testing.assert_allclose(made, wanted, atol=1e-5)
+
+
 class _Function(nn.Module):
     """A linear layer, then whatever is to be tried."""
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
@@ -42,10 +43,12 @@ def child(tmp_path_factory, published):
 @pytest.mark.parametrize("name", NAMES)
 def test_matrices_are_stored_in_int8_and_nothing_twice(child, published, name):
     before, after = (load_file(a.files[WEIGHTS]) for a in (published(name), child(name)))
-    replaced = {n.removesuffix(".int8") for n in after if n.endswith(".int8")}
+    int8 = {n for n in after if n.endswith(".int8")}
+    replaced = {n.removesuffix(".int8").removesuffix(".plain") for n in int8}
     assert replaced
-    for matrix in replaced:
-        whole, scale = after[f"{matrix}.int8"], after[f"{matrix}.scale"]
+    for found in int8:
+        whole, scale = after[found], after[found.removesuffix("int8") + "scale"]
+        matrix = found.removesuffix(".int8").removesuffix(".plain")
         assert whole.dtype == np.int8
         assert np.abs(whole.astype(np.int32)).max() == 127
         wide, wanted = whole.astype(np.float32) * scale, before[matrix]
@@ -156,6 +159,37 @@ def test_no_rows_are_no_rows(tmp_path, wide):
     executable = OnnxRuntime().load(quantize(artefact, family, tmp_path), family, 1)
     made = executable.run("forward", {"x": np.zeros((2, 0, 8), np.float32)})
     assert made["y"].shape == (2, 0, 8)
+
+
+class _BothWays(nn.Module):
+    """One matrix [32, 16], multiplied as it is and transposed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(8, 16)
+        self.tied = nn.Parameter(torch.randn(32, 16))
+        self.last = nn.Linear(16, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner = torch.tanh(torch.nn.functional.linear(self.first(x), self.tied))
+        return self.last(inner @ self.tied)
+
+
+def test_a_weight_used_both_ways_is_stored_both_ways(tmp_path):
+    family = Single(_BothWays)
+    artefact = export(saved(family, tmp_path), family, tmp_path)
+    (tmp_path / "int8").mkdir()
+    child = quantize(artefact, family, tmp_path / "int8")
+    stored = load_file(child.files[WEIGHTS])
+    assert stored["tied.int8"].shape == (16, 32)
+    assert stored["tied.plain.int8"].shape == (32, 16)
+    assert stored["tied.scale"].shape == (32,)
+    assert stored["tied.plain.scale"].shape == (16,)
+    assert "tied" not in stored
+    before, after = (OnnxRuntime().load(a, family, 1) for a in (artefact, child))
+    for example in family.examples({}, "forward"):
+        wanted, made = (e.run("forward", example)["y"] for e in (before, after))
+        np.testing.assert_allclose(made, wanted, atol=0.05 * np.abs(wanted).max())
 
 
 def test_weights_to_be_kept_are_kept(tmp_path, wide):
