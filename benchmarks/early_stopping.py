@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,14 +19,10 @@ import pandas as pd
 from benchmarks.common import SHARED, keep
 from benchmarks.real_curves import BOUNDS
 from foretoken.estimators import CurveExtrapolator, forecasts
-from foretoken.stopping import Median, Predictive, Rule, Run, replay
+from foretoken.stopping import Median, Predictive, Rule, Run, evenly, replay
 
 CHECKS = 20
-
-
-def checks(run: Run) -> Sequence[int]:
-    """Every twentieth of a run, from its second point on."""
-    return sorted({max(2, round(len(run.steps) * k / CHECKS)) for k in range(1, CHECKS)})
+checks = evenly(CHECKS)
 
 
 def sweep(

@@ -25,6 +25,7 @@ __all__ = [
     "Rule",
     "Run",
     "advise",
+    "evenly",
     "expect_threshold",
     "replay",
 ]
@@ -163,6 +164,11 @@ class Report:
     speedup: float
     best: float
     regret: float
+
+
+def evenly(times: int) -> Callable[[Run], Sequence[int]]:
+    """Checks of a run at every ``times``-th part of it, from its second point on."""
+    return lambda run: sorted({max(2, round(len(run.steps) * k / times)) for k in range(1, times)})
 
 
 def replay(

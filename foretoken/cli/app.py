@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from foretoken.cli import backup, curves, models, serve, train, transfer
+from foretoken.cli import backup, early_stop, extrapolate, models, serve, train, transfer
 from foretoken.cli.output import guarded
 
 app = typer.Typer(
@@ -17,8 +17,8 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 models.app.command("import")(transfer.import_model)
 models.app.command("export")(transfer.export_model)
-app.command("extrapolate")(curves.extrapolate)
-app.command("early-stop")(curves.early_stop)
+app.command("extrapolate")(extrapolate.extrapolate)
+app.command("early-stop")(early_stop.early_stop)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
 app.command("backup")(backup.backup)

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from foretoken import CurveExtrapolator
-from foretoken.cli import curves
+from foretoken.cli import early_stop, extrapolate
 from foretoken.cli.output import guarded
 from foretoken.models.artefact import Artefact
 from foretoken.server.registry.registry import Registry
@@ -32,8 +32,8 @@ def data_dir(tmp_path_factory, tiny_lcpfn):
 def call(data_dir, capsys):
     """Run a command line on the data dir; exit status, stdout and stderr."""
     app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("extrapolate")(curves.extrapolate)
-    app.command("early-stop")(curves.early_stop)
+    app.command("extrapolate")(extrapolate.extrapolate)
+    app.command("early-stop")(early_stop.early_stop)
 
     def run(*words):
         with pytest.raises(SystemExit) as ended, guarded():
