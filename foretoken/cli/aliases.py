@@ -15,6 +15,8 @@ app = typer.Typer(
     help="Point names such as champion at versions.", no_args_is_help=True, add_completion=False
 )
 
+LARGEST = 10**18 - 1  # of 18 digits, as references take them
+
 Alias = Annotated[str, typer.Argument(metavar="ALIAS@NAME", help="For example champion@lcpfn.")]
 Generation = Annotated[
     int | None,
@@ -40,7 +42,7 @@ def set_(
         moved = registry.set_alias(
             name,
             named,
-            version,
+            version_number(version),
             expect_generation=expect_generation,
             canary=None if canary is None else _percent(canary),
             actor=actor_or_user(actor),
@@ -83,6 +85,17 @@ def show_moved(alias: Mapping[str, Any], *, as_json: bool) -> None:
     """Print an alias as it stands."""
     title = f"{alias['alias']}@{alias['name']}"
     show_record(alias if as_json else readable(alias), title=title, as_json=as_json)
+
+
+def version_number(number: int) -> int:
+    """Return ``number`` if a version may have it, as in ``NAME:VERSION``.
+
+    Raises:
+        InvalidInput: if it is longer than any version's.
+    """
+    if number > LARGEST:
+        raise InvalidInput(f"no version has so large a number; the largest is {LARGEST}")
+    return number
 
 
 def alias_of(text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.filesize import decimal
 
-from foretoken.cli.aliases import alias_of, show_moved
+from foretoken.cli.aliases import LARGEST, alias_of, show_moved, version_number
 from foretoken.cli.aliases import app as aliases
 from foretoken.cli.output import show, show_record, show_table, track
 from foretoken.cli.registry import Actor, DataDir, Json, actor_or_user, open_registry, readable
@@ -211,6 +211,9 @@ def options(
     with open_registry(data_dir) as registry:
         said = registry.options(name).said()
         for option, value in _pairs("OPTION=VALUE", setting or []).items():
+            if option not in ServingOptions.model_fields:
+                accepted = ", ".join(ServingOptions.model_fields)
+                raise InvalidInput(f"no serving option {option!r}; options are {accepted}")
             said[option] = _value(value)
         if setting:
             kept = ServingOptions.parse({k: v for k, v in said.items() if v != ""})
@@ -263,9 +266,9 @@ def _value(text: str) -> str | int | float:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > len(str(LARGEST)):
         raise InvalidInput(f"--after takes a version number with a NAME, not {text!r}")
-    return int(text)
+    return version_number(int(text))
 
 
 def _pairs(what: str, given: list[str]) -> dict[str, str]:

@@ -273,16 +273,16 @@ def test_verify_reports_each_file_and_fails_when_one_is_damaged(call, said, data
 
 def test_options_are_shown_set_and_taken_back(call, said):
     assert set(said("models", "options", "curves").values()) == {None}
-    set_ = said("models", "options", "curves", "threads=4", "batch_wait_ms=1.5", "runtime=onnx")
-    assert (set_["threads"], set_["batch_wait_ms"], set_["runtime"]) == (4, 1.5, "onnx")
+    set_ = said("models", "options", "curves", "threads=4", "batch_tokens=512", "runtime=onnx")
+    assert (set_["threads"], set_["batch_tokens"], set_["runtime"]) == (4, 512, "onnx")
     assert said("models", "show", "curves")["options"]["threads"] == 4
     assert said("models", "options", "curves", "threads=")["threads"] is None
     assert said("models", "show", "curves")["options"] == {
         "threads": 2,
-        "batch_wait_ms": 1.5,
+        "batch_tokens": 512,
         "runtime": "onnx",
     }
-    for wrong in ("threads=0", "threads=x", "thread=1", "threads", "runtime=2"):
+    for wrong in ("threads=0", "threads=x", "thread=1", "thread=", "threads", "runtime=2"):
         assert call("models", "options", "curves", wrong)[0] == 2
 
 
@@ -310,6 +310,29 @@ def test_ctrl_c_ends_a_backup_without_a_trace(call, tmp_path, monkeypatch):
     assert status != 0
     assert out == ""
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list", "curves", "--after", 10**20),
+        ("list", "curves", "--after", "9" * 5000),
+        ("alias", "set", "curves", 10**20),
+        ("alias", "set", "shadow@curves", 10**20, "--expect-generation", 10**20),
+        ("gc", "--grace", "inf"),
+        ("gc", "--grace", "1e12"),
+    ],
+)
+def test_numbers_beyond_all_bounds_are_refused_in_a_line(call, words):
+    status, out, err = call("models", *words)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+
+
+def test_the_largest_numbers_are_taken(call, said):
+    assert [v["number"] for v in said("models", "list", "curves", "--after", 10**18 - 1)] == [2, 1]
+    assert "no version 999999999999999999" in call("models", "alias", "set", "curves", 10**18 - 1)[2]
 
 
 def test_text_from_users_is_shown_as_it_is(call, said, tiny_lcpfn):
