@@ -35,7 +35,7 @@ class Difference:
 
     @property
     def scaled(self) -> float:
-        """``largest``, or ``relative`` where values exceed 1: float32 has seven digits, not places."""
+        """``largest``, or ``relative`` where values exceed 1: float32 has digits, not places."""
         return min(self.largest, self.relative)
 
 
