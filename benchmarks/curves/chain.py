@@ -6,10 +6,10 @@ samples, of Normal(f(t), σ), in which later noisy values are scored.
 
 The other side is given every help that emcee allows. All walkers are evaluated in one vectorised
 call; they move in the coordinates of ``whiten``, and by symmetric differences between walkers (ter
-Braak 2006; Nelson et al. 2014). On the first held-out curve the autocorrelation time is 900 to 1,800
-steps in the prior's own products, about 250 in these coordinates with emcee's default stretch move,
-and about 110 with the differences. emcee's snooker move is not used: as implemented in release 3.1
-it does not keep its target.
+Braak 2006; Nelson et al. 2014). On the first held-out curve the autocorrelation time is 900 to
+1,800 steps in the prior's own products, about 250 in these coordinates with emcee's default stretch
+move, and about 110 with the differences. emcee's snooker move is not used: as implemented in
+release 3.1 it does not keep its target.
 
 Letters: W walkers, S steps, N observed points, M = 100 − N later points.
 """
