@@ -245,7 +245,8 @@ def _readable_version(record: dict[str, Any]) -> dict[str, Any]:
 def _exported(said: dict[str, Any]) -> str:
     """What was measured at export, in a line; JSON holds every example."""
     measured = [
-        f"{what} {found['largest']:.2g} at most over {len(found['examples'])} examples"
+        f"{what} {min(found['largest'], found['relative']):.2g} of the scale "
+        f"over {len(found['examples'])} examples"
         for what, found in (("parity", said.get("parity")), ("loss", said.get("loss")))
         if found is not None
     ]
