@@ -33,7 +33,7 @@ class Plane:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
         self._settings = settings
-        self._loaded = LoadedModels(settings.loaded_models)
+        self._loaded = LoadedModels(8)
         self._in_force: dict[str, tuple[int, ServingOptions]] = {}
 
     def predict(self, model: str, requests: Sequence[Any], key: str | None = None) -> list[Any]:

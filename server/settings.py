@@ -10,10 +10,10 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_data_path
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from foretoken.errors import InvalidInput
@@ -23,25 +23,73 @@ PREFIX = "FORETOKEN_"
 _LINKS = re.compile(r"FORETOKEN_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 
 
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+
+
 class Settings(BaseSettings):
     """What a plane, in a server or in the caller's own process, is started with.
 
     Args:
         data_dir: holds the catalogue and the blobs; created when missing.
         runtime: "onnx" or "torch", for models whose serving options name none.
-        threads: cores for one call of a model.
+        threads: cores for one call of a model; 0 takes the machine's cores divided by workers.
         batch_tokens: most tokens in one batch, after padding; beyond about a thousand, activations
             leave the caches and a batch gains nothing.
-        loaded_models: versions kept loaded; the least recently used one goes first.
+        batch_wait: seconds that a call waits for company while there is a core to run it on.
+        request_tokens: most tokens of a single request; more is refused.
+        queue: most calls waiting in one worker for a model.
+        model_bytes: memory for the weights of loaded versions, in each worker; the least recently
+            used one goes first.
+        host: address to listen on.
+        grpc_port, http_port: 0 takes a free one.
+        workers: processes that share the ports.
+        tls_cert, tls_key: PEM files; both or neither.
+        tls_client_ca: PEM file; clients must show a certificate that it signed.
+        require_tokens: refuse calls without a token; those that change the registry are refused
+            without one anyway, unless ``host`` is the loopback.
+        message_bytes: most bytes of one gRPC message.
+        deadline: seconds for calls that bring none of their own.
+        drain: seconds that calls in flight have to end after SIGTERM.
+        streams: most open streams in one worker.
+        idle: seconds after which a connection without calls is closed.
+        follow: seconds between looks at what has changed in the registry.
+        log: which calls are logged; errors of ours always are.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     data_dir: Path = Field(default_factory=lambda: user_data_path("foretoken", appauthor=False))
     runtime: Literal["onnx", "torch"] = "onnx"
-    threads: int = Field(default=1, ge=1, le=1024)
+    threads: int = Field(default=1, ge=0, le=1024)
     batch_tokens: int = Field(default=1024, ge=1)
-    loaded_models: int = Field(default=8, ge=1)
+    batch_wait: float = Field(default=0.0, ge=0, le=60, allow_inf_nan=False)
+    request_tokens: int = Field(default=1 << 16, ge=1)
+    queue: int = Field(default=1024, ge=1)
+    model_bytes: int = Field(default=4 << 30, ge=1)
+    host: str = "127.0.0.1"
+    grpc_port: Port = 8100
+    http_port: Port = 8101
+    workers: int = Field(default=1, ge=1, le=256)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    require_tokens: bool = False
+    message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
+    deadline: Seconds = 60.0
+    drain: Seconds = 30.0
+    streams: int = Field(default=1024, ge=1)
+    idle: Seconds = 300.0
+    follow: Seconds = 0.2
+    log: Literal["all", "errors"] = "all"
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together; give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        return self
 
 
 def load_settings(config: Path | None = None, **given: Any) -> Settings:

@@ -12,15 +12,15 @@ from foretoken.server.settings import load_settings
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "foretoken.toml"
-    path.write_text('threads = 3\nruntime = "torch"\nloaded_models = 5\n')
+    path.write_text('threads = 3\nruntime = "torch"\nqueue = 5\n')
     return path
 
 
 def test_arguments_win_over_variables_over_the_file(config, monkeypatch):
     monkeypatch.setenv("FORETOKEN_THREADS", "4")
     monkeypatch.setenv("FORETOKEN_LOADED_MODELS", "6")
-    settings = load_settings(config, loaded_models=7)
-    assert (settings.runtime, settings.threads, settings.loaded_models) == ("torch", 4, 7)
+    settings = load_settings(config, queue=7)
+    assert (settings.runtime, settings.threads, settings.queue) == ("torch", 4, 7)
 
 
 def test_arguments_that_are_none_leave_the_choice_open(config):

@@ -1,0 +1,80 @@
+"""What a gRPC service is here: methods by name, each a function of messages and a call.
+
+``rpc`` turns a ``Service`` into gRPC handlers and does for all of them what is the same for all:
+who calls, deadlines, errors to status codes, metrics, log. A service only translates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from foretoken.server.terms import Scope, Terms
+
+if TYPE_CHECKING:
+    from foretoken.server.plane import Answers
+
+__all__ = ["Bidirectional", "Call", "Method", "Reader", "Service", "Stream", "Unary", "Upload"]
+
+
+class Call(Protocol):
+    """One call, as far as a service needs to know it."""
+
+    terms: Terms
+    metadata: Mapping[str, str]  # what the caller sent beside the message, keys in lower case
+
+    def answered(self, answers: Answers) -> None:
+        """Note who answered and how long the plane took, for metrics and the log."""
+
+
+class Reader(Protocol):
+    """Messages of the caller, in order."""
+
+    async def read(self) -> Any | None:
+        """The next message, or None when the caller will send no more."""
+
+
+class Stream(Reader, Protocol):
+    """A bidirectional stream."""
+
+    async def write(self, message: Message) -> None:
+        """Send a message; waits while the caller reads too slowly."""
+
+
+@dataclass(frozen=True)
+class Unary:
+    """One message in, one out; ``scope`` None needs no token."""
+
+    handler: Callable[[Any, Call], Awaitable[Message]]
+    scope: Scope | None = Scope.PREDICT
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Many messages in, one out."""
+
+    handler: Callable[[Reader, Call], Awaitable[Message]]
+    scope: Scope | None = Scope.ADMIN
+
+
+@dataclass(frozen=True)
+class Bidirectional:
+    """Many messages in, many out; the stream ends when the handler returns."""
+
+    handler: Callable[[Stream, Call], Awaitable[None]]
+    scope: Scope | None = Scope.PREDICT
+
+
+Method = Unary | Upload | Bidirectional
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of a definition, with a method for each that it declares."""
+
+    descriptor: ServiceDescriptor
+    methods: Mapping[str, Method]

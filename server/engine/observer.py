@@ -1,0 +1,95 @@
+"""What the engine and the plane tell of their work; metrics listen, and so may tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+__all__ = ["SILENT", "Batch", "Observer", "Served", "Shed"]
+
+Shed = Literal["queue", "deadline"]  # a full queue, or a deadline that cannot be met
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One call of a runtime, made of calls of one or many requests.
+
+    Args:
+        model: registered name.
+        version: number.
+        graph: that ran.
+        rows: of the batch.
+        tokens: without padding.
+        padded: tokens with padding.
+        queued: seconds that each of its calls waited.
+        seconds: that the runtime took.
+    """
+
+    model: str
+    version: int
+    graph: str
+    rows: int
+    tokens: int
+    padded: int
+    queued: Sequence[float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One request that has left the plane, answered or not.
+
+    Args:
+        model: registered name.
+        version: number.
+        queue: seconds that its calls waited, those of one round counted once.
+        compute: seconds in the runtime, counted likewise.
+        seconds: from its arrival at the plane to its end.
+        error: name of the error's class, or "" when answered.
+    """
+
+    model: str
+    version: int
+    queue: float
+    compute: float
+    seconds: float
+    error: str
+
+
+class Observer(Protocol):
+    """Methods are called from the event loop and must return at once."""
+
+    def batch(self, batch: Batch) -> None:
+        """A batch has run."""
+
+    def served(self, served: Served) -> None:
+        """A request has ended."""
+
+    def shed(self, model: str, why: Shed) -> None:
+        """A request was refused before any of it waited."""
+
+    def loaded(self, model: str, version: int, seconds: float, nbytes: int) -> None:
+        """A version is loaded and warm."""
+
+    def unloaded(self, model: str, version: int) -> None:
+        """A version is no longer held."""
+
+    def load_failed(self, model: str, version: int, error: BaseException) -> None:
+        """A version could not be loaded; whatever served before goes on serving."""
+
+    def waiting(self, model: str, calls: int) -> None:
+        """So many calls wait for the model now."""
+
+
+class _Silent:
+    def batch(self, batch: Batch) -> None: ...
+    def served(self, served: Served) -> None: ...
+    def shed(self, model: str, why: Shed) -> None: ...
+    def loaded(self, model: str, version: int, seconds: float, nbytes: int) -> None: ...
+    def unloaded(self, model: str, version: int) -> None: ...
+    def load_failed(self, model: str, version: int, error: BaseException) -> None: ...
+    def waiting(self, model: str, calls: int) -> None: ...
+
+
+SILENT: Observer = _Silent()
