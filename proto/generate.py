@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 HOME = Path(__file__).parent
 # protoc's stubs leave out the arguments of generic types.
 PRAGMA = '# mypy: disable-error-code="type-arg"\n'
+# They also import one another from the definitions' folders; here they lie side by side.
+IMPORT = re.compile(r"^from (?!google)\S+ import (\w+)_pb2 as", re.MULTILINE)
 MODULE = '''"""Messages of ``{path}``, made by ``proto/generate.py``; the stub types them."""
 
 from foretoken.proto.loading import module
@@ -26,13 +29,15 @@ def definitions(package: str) -> list[str]:
 
 def compiled(package: str, out: Path) -> None:
     """Write the descriptor set of ``package`` and a stub for each of its files to ``out``."""
-    flags = [f"-I{HOME}", f"--descriptor_set_out={out / package}.binpb", f"--pyi_out={out}"]
+    flags = [f"-I{HOME}", "--include_imports", f"--descriptor_set_out={out / package}.binpb"]
+    flags.append(f"--pyi_out={out}")
     files = definitions(package)
     subprocess.run(  # noqa: S603 - our own files
         [sys.executable, "-m", "grpc_tools.protoc", *flags, *files], check=True
     )
     for path in files:
         stub = (out / path.replace(".proto", "_pb2.pyi")).read_text("utf-8")
+        stub = IMPORT.sub(r"from foretoken.proto import \1 as", stub)
         name = Path(path).stem
         (out / f"{name}.pyi").write_text(PRAGMA + stub, "utf-8")
         (out / f"{name}.py").write_text(MODULE.format(path=path), "utf-8")
