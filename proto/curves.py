@@ -1,4 +1,4 @@
-"""Messages of ``foretoken/v1/curves.proto``, made by ``proto/generate.py``; the stub types them."""
+"""``foretoken/v1/curves.proto``: made by ``proto/generate.py``, typed by the stub."""
 
 from foretoken.proto.loading import module
 

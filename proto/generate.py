@@ -14,7 +14,7 @@ HOME = Path(__file__).parent
 PRAGMA = '# mypy: disable-error-code="type-arg"\n'
 # They also import one another from the definitions' folders; here they lie side by side.
 IMPORT = re.compile(r"^from (?!google)\S+ import (\w+)_pb2 as", re.MULTILINE)
-MODULE = '''"""Messages of ``{path}``, made by ``proto/generate.py``; the stub types them."""
+MODULE = '''"""``{path}``: made by ``proto/generate.py``, typed by the stub."""
 
 from foretoken.proto.loading import module
 

@@ -1,4 +1,4 @@
-"""Messages of ``inference/grpc_service.proto``, made by ``proto/generate.py``; the stub types them."""
+"""``inference/grpc_service.proto``: made by ``proto/generate.py``, typed by the stub."""
 
 from foretoken.proto.loading import module
 

@@ -1,4 +1,4 @@
-"""Messages of ``inference/model_config.proto``, made by ``proto/generate.py``; the stub types them."""
+"""``inference/model_config.proto``: made by ``proto/generate.py``, typed by the stub."""
 
 from foretoken.proto.loading import module
 
