@@ -323,14 +323,16 @@ class Upload(_message.Message):
     def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class ServingOptions(_message.Message):
-    __slots__ = ("threads", "batch_tokens", "runtime")
+    __slots__ = ("threads", "batch_tokens", "runtime", "batch_wait")
     THREADS_FIELD_NUMBER: _ClassVar[int]
     BATCH_TOKENS_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    BATCH_WAIT_FIELD_NUMBER: _ClassVar[int]
     threads: int
     batch_tokens: int
     runtime: str
-    def __init__(self, threads: _Optional[int] = ..., batch_tokens: _Optional[int] = ..., runtime: _Optional[str] = ...) -> None: ...
+    batch_wait: float
+    def __init__(self, threads: _Optional[int] = ..., batch_tokens: _Optional[int] = ..., runtime: _Optional[str] = ..., batch_wait: _Optional[float] = ...) -> None: ...
 
 class GetOptionsRequest(_message.Message):
     __slots__ = ("name",)

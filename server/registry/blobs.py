@@ -106,7 +106,7 @@ class BlobStore:
     @contextmanager
     def _arriving(self) -> Iterator[tuple[Path, FileIO]]:
         """Yield a fresh temporary file; it is gone afterwards unless it was renamed."""
-        temp = self._incoming / uuid.uuid4().hex
+        temp = self.incoming()
         try:
             with self._files.create(temp) as file:
                 yield temp, file
@@ -115,6 +115,10 @@ class BlobStore:
             if isinstance(e, OSError):
                 raise Unavailable(f"cannot write under {self._incoming}: {e.strerror}") from e
             raise
+
+    def incoming(self) -> Path:
+        """A path that nobody uses; what is written there is one of the ``unfinished``."""
+        return self._incoming / uuid.uuid4().hex
 
     def exists(self, digest: str) -> bool:
         """Whether there is a blob of that name; says nothing about its bytes."""

@@ -9,7 +9,12 @@ from foretoken.server.registry import aliases, models, versions
 from foretoken.server.registry.names import Ref
 from foretoken.server.registry.records import Alias, Status, Version
 
-__all__ = ["alias_of", "any_version", "expect_model", "ready_version"]
+__all__ = ["alias_of", "any_version", "expect_model", "no_model", "ready_version"]
+
+
+def no_model(name: str) -> NotFound:
+    """What is said of a model that does not exist, or that the caller is not to know of."""
+    return NotFound(f"no model {name!r}; `foretoken models list` shows those there are")
 
 
 def expect_model(connection: Connection, name: str) -> None:
@@ -19,7 +24,7 @@ def expect_model(connection: Connection, name: str) -> None:
         NotFound: if it has none.
     """
     if not models.exists(connection, name):
-        raise NotFound(f"no model {name!r}; `foretoken models list` shows those there are")
+        raise no_model(name)
 
 
 def any_version(connection: Connection, name: str, number: int) -> Version:

@@ -19,6 +19,7 @@ __all__ = [
     "Relation",
     "Status",
     "Target",
+    "Token",
     "Version",
 ]
 
@@ -95,6 +96,7 @@ class Version(Record):
         parent: where it came from, if it was derived.
         tags: of the user, by key.
         aliases: that point at it, in alphabetical order; canaries are not counted.
+        owner: tenant that its model belongs to; None: everybody's.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Version(Record):
     parent: Parent | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    owner: str | None = None
 
     @property
     def ref(self) -> str:
@@ -120,13 +123,25 @@ class Version(Record):
 
 @dataclass(frozen=True)
 class Model(Record):
-    """A registered model: its READY versions' count, the newest of them, and its aliases."""
+    """A registered model.
+
+    Args:
+        name: unlike any other's.
+        versions: how many are READY.
+        latest: the highest number among those.
+        aliases: with the versions that they point at.
+        created: when its first version was registered, UTC.
+        owner: tenant that it belongs to; None: everybody's.
+        served: false while it is unloaded.
+    """
 
     name: str
     versions: int
     latest: int
     aliases: Mapping[str, int]
     created: datetime
+    owner: str | None = None
+    served: bool = True
 
 
 @dataclass(frozen=True)
@@ -178,3 +193,32 @@ class AliasEvent(Record):
     action: str
     before: Target | None
     after: Target | None
+
+
+@dataclass(frozen=True)
+class Token(Record):
+    """A token as far as it is known: never the secret itself.
+
+    Args:
+        id: its number, never given out twice.
+        name: unlike any other's, also of those that are revoked: it stands in histories.
+        scopes: what its bearer may do.
+        tenant: whose objects the bearer makes and sees beside everybody's.
+        rate: calls per second that it may make on the whole server; None: any number.
+        burst: calls that it may make at once after a pause.
+        created: when, UTC.
+        actor: who made it.
+        expires: when it ceases to be valid, UTC.
+        revoked: when it was revoked, UTC.
+    """
+
+    id: int
+    name: str
+    scopes: tuple[str, ...]
+    tenant: str | None
+    rate: float | None
+    burst: int | None
+    created: datetime
+    actor: str
+    expires: datetime | None = None
+    revoked: datetime | None = None

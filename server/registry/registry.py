@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from types import TracebackType
 
@@ -18,19 +19,20 @@ from foretoken.server.registry.manifest import Manifest, Signature, family_signa
 from foretoken.server.registry.migrate import migrate
 from foretoken.server.registry.names import CHAMPION, Ref
 from foretoken.server.registry.options import ServingOptions
+from foretoken.server.registry.ownership import expect_owned, expect_seen
 from foretoken.server.registry.records import (
     Alias,
     AliasEvent,
     Model,
     Origin,
-    Parent,
-    Relation,
     Status,
     Version,
 )
 from foretoken.server.registry.resolver import Resolver
 from foretoken.server.registry.sqlite import Database
+from foretoken.server.registry.tokens import Tokens
 from foretoken.server.registry.verify import MANIFEST, FileReport, verify
+from foretoken.server.terms import LOCAL, Caller
 
 __all__ = ["Registry", "ServingOptions", "Version"]
 
@@ -51,6 +53,9 @@ class Registry:
         database: the catalogue, migrated.
         blobs: where bytes are kept.
         signature: derives a version's signature from its artefact.
+
+    Attributes:
+        tokens: what callers of a server show.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, signature: Signature) -> None:
@@ -58,6 +63,8 @@ class Registry:
         self._blobs = blobs
         self._admission = Admission(database, blobs, signature)
         self._resolver = Resolver(database)
+        self._unserved: tuple[int, frozenset[str]] | None = None
+        self.tokens = Tokens(database)
 
     @classmethod
     def open(
@@ -98,6 +105,7 @@ class Registry:
         check: Check | None = None,
         actor: str = "local",
         tags: Mapping[str, str] | None = None,
+        owner: str | None = None,
     ) -> Version:
         """Make a new version of an artefact; a name's first READY version becomes champion.
 
@@ -110,17 +118,19 @@ class Registry:
                 raises makes the version FAILED, with that reason, and is raised on.
             actor: who registers it.
             tags: free text by key.
+            owner: tenant that a new model is to belong to; None: everybody's.
 
         Returns:
             The version, READY and durable.
 
         Raises:
+            AlreadyExists: if ``owner`` is given and the name is not that owner's.
             InvalidInput: if a name, file, option, tag or relation is not acceptable.
             NotFound: if this release has no such family.
             Unavailable: if the data dir cannot be written.
         """
-        lineage = self._lineage(parent, relation)
-        candidate = versions.Candidate(name, artefact, actor, tags or {}, lineage)
+        lineage = versions.lineage(parent, relation)
+        candidate = versions.Candidate(name, artefact, actor, tags or {}, lineage, owner=owner)
         return self._admission.admit(candidate, check)
 
     def register_bundled(self, name: str, artefact: Artefact, release: str) -> Version:
@@ -136,16 +146,6 @@ class Registry:
         with self._database.read() as connection:
             known = versions.find(connection, name, digest, Origin.BUNDLED)
         return known or self._admission.admit(candidate, None)
-
-    @staticmethod
-    def _lineage(parent: Version | None, relation: str | None) -> Parent | None:
-        if (parent is None) != (relation is None):
-            raise InvalidInput("a parent and its relation go together; give both or neither")
-        if parent is None:
-            return None
-        if relation not in list(Relation):
-            raise InvalidInput(f"relation {relation!r} is none of {', '.join(Relation)}")
-        return Parent(parent.name, parent.number, parent.manifest_digest, Relation(relation))
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -170,10 +170,30 @@ class Registry:
             number = parsed.version or alias_of(connection, parsed).target.version
             return any_version(connection, parsed.name, number)
 
-    def models(self, after: str | None = None, limit: int = PAGE) -> list[Model]:
-        """A page of the models that have a READY version, by name, beginning behind ``after``."""
+    def models(
+        self,
+        after: str | None = None,
+        limit: int = PAGE,
+        *,
+        tenants: AbstractSet[str] | None = None,
+    ) -> list[Model]:
+        """A page of the models that have a READY version, by name, beginning behind ``after``.
+
+        With ``tenants``, only those that are everybody's or belong to one of them.
+        """
         with self._database.read() as connection:
-            return models.page(connection, after, _positive(limit))
+            return models.page(connection, after, _positive(limit), tenants)
+
+    def expect_reach(self, name: str, caller: Caller, *, change: bool = False) -> None:
+        """Do nothing if a caller may see the model or, with ``change``, change it.
+
+        Raises:
+            NotFound: if no version of it was ever registered or, in the same words, the caller is
+                not to know of it.
+            PermissionDenied: if it is everybody's to see, but not the caller's to change.
+        """
+        with self._database.read() as connection:
+            (expect_owned if change else expect_seen)(connection, name, caller)
 
     def versions(
         self, name: str, after: int | None = None, limit: int = PAGE, *, unready: bool = False
@@ -226,6 +246,19 @@ class Registry:
         return manifest.artefact(paths)
 
     # -- aliases ----------------------------------------------------------------------------------
+
+    def alias(self, ref: str) -> Alias:
+        """An alias as it stands, given as ``NAME`` (its champion) or ``ALIAS@NAME``.
+
+        Raises:
+            InvalidInput: if ``ref`` is not the reference of an alias.
+            NotFound: if there is none.
+        """
+        parsed = Ref.parse(ref)
+        if parsed.alias is None:
+            raise InvalidInput(f"{ref!r} names a version; an alias is NAME or ALIAS@NAME")
+        with self._database.read() as connection:
+            return alias_of(connection, parsed)
 
     def aliases(self, name: str) -> list[Alias]:
         """All aliases of a model, in alphabetical order.
@@ -341,7 +374,33 @@ class Registry:
             expect_model(connection, name)
             models.set_override(connection, name, options, actor)
 
+    # -- what is served ---------------------------------------------------------------------------
+
+    def set_served(self, name: str, served: bool, *, caller: Caller = LOCAL) -> None:
+        """Say whether servers over this data dir are to answer with the model.
+
+        Raises:
+            NotFound: if there is no such model for the caller.
+            PermissionDenied: if it is not the caller's to change.
+        """
+        with self._database.write() as connection:
+            expect_owned(connection, name, caller)
+            expect_model(connection, name)
+            models.set_served(connection, name, served)
+
+    def unserved(self) -> frozenset[str]:
+        """The models that are not to be served; cheap while nobody commits anything."""
+        state, known = self.state(), self._unserved
+        if known is None or known[0] != state:
+            with self._database.read() as connection:
+                known = self._unserved = state, models.unserved(connection)
+        return known[1]
+
     # -- keeping house ----------------------------------------------------------------------------
+
+    def incoming(self) -> Path:
+        """A path that nobody uses, for a file on its way in; ``gc`` removes what is left there."""
+        return self._blobs.incoming()
 
     def delete(self, ref: str) -> Version:
         """Delete a version, given as ``NAME:VERSION``; ``gc`` frees its bytes later.
@@ -375,7 +434,7 @@ class Registry:
         Raises:
             NotFound: if ``ref`` points at no READY version.
         """
-        return verify(self._blobs, self._all() if ref is None else [self.resolve(ref)])
+        return verify(self._blobs, self.all_versions() if ref is None else [self.resolve(ref)])
 
     def gc(self, grace: float = GRACE, *, dry_run: bool = False) -> Collected:
         """Remove blobs that no version refers to, files left half-written, and dead PENDING rows.
@@ -389,18 +448,23 @@ class Registry:
         """
         return collect(self._database, self._blobs, grace, dry_run=dry_run)
 
-    def _all(self) -> Iterator[Version]:
+    def all_versions(
+        self, after: Ref | None = None, *, tenants: AbstractSet[str] | None = None
+    ) -> Iterator[Version]:
+        """Every READY version, by name and newest first, or those that come behind ``after``."""
         name: str | None = None
-        while page := self.models(after=name):
+        if after is not None:
+            name = after.name
+            yield from self._all_of(name, after.version)
+        while page := self.models(after=name, tenants=tenants):
             for model in page:
                 yield from self._all_of(model.name)
             name = page[-1].name
 
-    def _all_of(self, name: str) -> Iterator[Version]:
-        number: int | None = None
-        while page := self.versions(name, after=number):
+    def _all_of(self, name: str, after: int | None = None) -> Iterator[Version]:
+        while page := self.versions(name, after=after):
             yield from page
-            number = page[-1].number
+            after = page[-1].number
 
     def close(self) -> None:
         """Close the catalogue."""

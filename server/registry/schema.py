@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Dialect,
@@ -26,9 +27,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    true,
 )
 
-REVISION = "0002"  # the newest migration
+REVISION = "0003"  # the newest migration
 
 metadata = MetaData(
     naming_convention={
@@ -59,6 +61,8 @@ registered_models = Table(
     Column("name", String(128), primary_key=True),
     Column("created", Utc, nullable=False),
     Column("last_version", Integer, nullable=False),  # the highest number ever given out
+    Column("owner", String(128)),  # a tenant; null: everybody's
+    Column("served", Boolean, nullable=False, server_default=true()),
 )
 
 model_versions = Table(
@@ -163,4 +167,20 @@ model_options = Table(
     Column("serving", JSON, nullable=False),
     Column("changed", Utc, nullable=False),
     Column("actor", String(128), nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", String(128), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the secret, in hex
+    Column("scopes", JSON, nullable=False),
+    Column("tenant", String(128)),
+    Column("rate", Float),  # calls per second
+    Column("burst", Integer),
+    Column("created", Utc, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("expires", Utc),
+    Column("revoked", Utc),
 )

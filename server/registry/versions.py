@@ -10,12 +10,24 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
+from foretoken.errors import AlreadyExists, InvalidInput
 from foretoken.models.artefact import Artefact
 from foretoken.server.registry import schema
 from foretoken.server.registry.manifest import MEDIA_TYPE, FileEntry, Manifest
 from foretoken.server.registry.records import Origin, Parent, Relation, Status, Version
 
-__all__ = ["Candidate", "add", "find", "get", "page", "ready", "referenced", "remove", "settle"]
+__all__ = [
+    "Candidate",
+    "add",
+    "find",
+    "get",
+    "lineage",
+    "page",
+    "ready",
+    "referenced",
+    "remove",
+    "settle",
+]
 
 _V = schema.model_versions.c
 
@@ -32,6 +44,7 @@ class Candidate:
         parent: where it comes from, if it is derived.
         origin: user, or bundled with ``release``.
         release: of Foretoken, for bundled ones.
+        owner: tenant that a new model is to belong to; None: everybody's.
     """
 
     name: str
@@ -41,6 +54,22 @@ class Candidate:
     parent: Parent | None = None
     origin: Origin = Origin.USER
     release: str | None = None
+    owner: str | None = None
+
+
+def lineage(parent: Version | None, relation: str | None) -> Parent | None:
+    """Where a version comes from, if it is derived.
+
+    Raises:
+        InvalidInput: if only one of the two is given, or there is no such relation.
+    """
+    if (parent is None) != (relation is None):
+        raise InvalidInput("a parent and its relation go together; give both or neither")
+    if parent is None:
+        return None
+    if relation not in list(Relation):
+        raise InvalidInput(f"relation {relation!r} is none of {', '.join(Relation)}")
+    return Parent(parent.name, parent.number, parent.manifest_digest, Relation(relation))
 
 
 def add(connection: Connection, candidate: Candidate, manifest: Manifest, now: datetime) -> int:
@@ -51,8 +80,11 @@ def add(connection: Connection, candidate: Candidate, manifest: Manifest, now: d
         candidate: the version; its model is made if it is new.
         manifest: of the version; its blobs must be in the store.
         now: when it was registered.
+
+    Raises:
+        AlreadyExists: if ``candidate`` has an owner and its name is not that owner's.
     """
-    number = _next_number(connection, candidate.name, now)
+    number = _next_number(connection, candidate, now)
     key = {"name": candidate.name, "version": number}
     own = FileEntry(manifest.digest, len(manifest.to_bytes()), MEDIA_TYPE)
     _add_blobs(connection, [own, *manifest.files.values()])
@@ -66,11 +98,15 @@ def add(connection: Connection, candidate: Candidate, manifest: Manifest, now: d
     return number
 
 
-def _next_number(connection: Connection, name: str, now: datetime) -> int:
-    table = schema.registered_models
+def _next_number(connection: Connection, candidate: Candidate, now: datetime) -> int:
+    table, name, owner = schema.registered_models, candidate.name, candidate.owner
     this = table.c.name == name
-    if connection.scalar(select(table.c.name).where(this)) is None:
-        connection.execute(insert(table).values(name=name, created=now, last_version=0))
+    found = connection.execute(select(table.c.owner).where(this)).one_or_none()
+    if found is None:
+        row = {"name": name, "created": now, "last_version": 0, "owner": owner}
+        connection.execute(insert(table).values(row))
+    elif owner not in (None, found.owner):
+        raise AlreadyExists(f"the name {name!r} is taken; register under another one")
     connection.execute(update(table).where(this).values(last_version=table.c.last_version + 1))
     number: int = connection.execute(select(table.c.last_version).where(this)).scalar_one()
     return number
@@ -168,8 +204,11 @@ def _one(connection: Connection, which: ColumnElement[bool]) -> Version | None:
 
 def _versions(connection: Connection, which: ColumnElement[bool], limit: int) -> list[Version]:
     """Up to ``limit`` versions of one model, newest first."""
-    newest = select(schema.model_versions).where(which).order_by(_V.version.desc()).limit(limit)
-    rows = connection.execute(newest).all()
+    m = schema.registered_models.c
+    newest = select(schema.model_versions, m.owner).join_from(
+        schema.model_versions, schema.registered_models
+    )
+    rows = connection.execute(newest.where(which).order_by(_V.version.desc()).limit(limit)).all()
     if not rows:
         return []
     name, numbers = rows[0].name, [row.version for row in rows]
@@ -216,6 +255,7 @@ def _version(row: Row[Any], tags: Mapping[str, str], aliases: Sequence[str]) -> 
         parent=parent,
         tags=tags,
         aliases=tuple(aliases),
+        owner=row.owner,
     )
 
 
