@@ -10,8 +10,8 @@ __all__ += ["Definition", "Kind"]
 
 Kind = Literal["counter", "gauge", "histogram", "earliest", "latest"]
 
-SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05)
-SECONDS += (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_SECONDS = "0.0001 0.00025 0.0005 0.001 0.0025 0.005 0.01 0.025 0.05 0.1 0.25 0.5 1 2.5 5 10 30 60"
+SECONDS = tuple(map(float, _SECONDS.split()))
 ROWS = tuple(float(1 << power) for power in range(11))  # 1, 2, 4, ..., 1024
 
 

@@ -7,9 +7,11 @@ import contextlib
 import os
 import time
 from bisect import bisect_left
+from collections import deque
 from pathlib import Path
 
 import foretoken
+from foretoken import errors
 from foretoken.server.engine.observer import Batch, Served, Shed
 from foretoken.server.metrics.cells import Cells, merge
 from foretoken.server.metrics.definitions import SECONDS
@@ -24,6 +26,13 @@ MODELS = 200
 VERSIONS = 16  # of one model, for statistics
 METHODS = 200
 AUTH = {"UNAUTHENTICATED": "unauthenticated", "PERMISSION_DENIED": "permission_denied"}
+
+
+def _outcome(error: str) -> str:
+    """The label of an error: a class of our tree, so that there are few."""
+    if error == "CancelledError":  # asyncio's, when the caller has gone
+        return "Cancelled"
+    return error if error in errors.__all__ else "InternalError"
 
 
 class Metrics:
@@ -46,7 +55,7 @@ class Metrics:
         self._models: dict[str, ModelCounts] = {}
         self._other: ModelCounts | None = None
         self._versions: dict[tuple[str, int], VersionCounts] = {}
-        self._held: dict[tuple[str, int], int] = {}
+        self._held: dict[tuple[str, int], deque[int]] = {}
         self._rpcs: dict[tuple[str, str], list[float]] = {}
         self._methods: dict[str, list[float]] = {}
         self._writer: asyncio.Task[None] | None = None
@@ -71,7 +80,7 @@ class Metrics:
         key = served.model, served.version
         version = self._versions.get(key) or self._version(*key)
         if served.error:
-            model.failed(served.error, served.seconds)
+            model.failed(_outcome(served.error), served.seconds)
             if version is not None:
                 version.failed(served.seconds)
         else:
@@ -84,18 +93,23 @@ class Metrics:
         self._model(model).count("foretoken_sheds_total", why)
 
     def loaded(self, model: str, version: int, seconds: float, nbytes: int) -> None:
-        """A version is loaded and warm."""
-        self._model(model).loaded(seconds)
-        self.unloaded(model, version)  # what is loaded anew, with other options, is held once
-        self._held[model, version] = nbytes
-        self._model(model).held(1)
+        """A version is loaded and warm; one that is loaded anew is unloaded later."""
+        key = model, version
+        self._held.setdefault(key, deque()).append(nbytes)
+        counts = self._model(model)
+        counts.loaded(seconds)
+        counts.held(1)
         cell_of(self._cells, "foretoken_loaded_bytes", "weights")[0] += nbytes
+        if key not in self._versions:
+            self._version(*key)
 
     def unloaded(self, model: str, version: int) -> None:
         """A version is no longer held."""
-        if (nbytes := self._held.pop((model, version), None)) is not None:
+        if held := self._held.get((model, version)):
             self._model(model).held(-1)
-            cell_of(self._cells, "foretoken_loaded_bytes", "weights")[0] -= nbytes
+            cell_of(self._cells, "foretoken_loaded_bytes", "weights")[0] -= held.popleft()
+            if not held:
+                del self._held[model, version]
 
     def load_failed(self, model: str, version: int, error: BaseException) -> None:  # noqa: ARG002
         """A version could not be loaded; whatever served before goes on serving."""
