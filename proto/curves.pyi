@@ -62,14 +62,16 @@ class ExtrapolateRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., curves: _Optional[_Iterable[_Union[Curve, _Mapping]]] = ..., quantiles: _Optional[_Iterable[float]] = ..., detail: _Optional[_Union[Detail, str]] = ..., key: _Optional[str] = ...) -> None: ...
 
 class ExtrapolateResponse(_message.Message):
-    __slots__ = ("posteriors", "model", "version")
+    __slots__ = ("posteriors", "model", "version", "borders")
     POSTERIORS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    BORDERS_FIELD_NUMBER: _ClassVar[int]
     posteriors: _containers.RepeatedCompositeFieldContainer[Posterior]
     model: str
     version: int
-    def __init__(self, posteriors: _Optional[_Iterable[_Union[Posterior, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    borders: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, posteriors: _Optional[_Iterable[_Union[Posterior, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., borders: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Posterior(_message.Message):
     __slots__ = ("steps", "levels", "mean", "quantiles", "bars")
@@ -91,9 +93,9 @@ class Bars(_message.Message):
     BORDERS_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
     logits: bytes
-    borders: bytes
+    borders: int
     scale: Metric
-    def __init__(self, logits: _Optional[bytes] = ..., borders: _Optional[bytes] = ..., scale: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
+    def __init__(self, logits: _Optional[bytes] = ..., borders: _Optional[int] = ..., scale: _Optional[_Union[Metric, _Mapping]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("open", "observe")
@@ -104,7 +106,7 @@ class WatchRequest(_message.Message):
     def __init__(self, open: _Optional[_Union[WatchOpen, _Mapping]] = ..., observe: _Optional[_Union[Observation, _Mapping]] = ...) -> None: ...
 
 class WatchOpen(_message.Message):
-    __slots__ = ("model", "metric", "at", "quantiles", "best", "threshold", "key", "seen")
+    __slots__ = ("model", "metric", "at", "quantiles", "best", "threshold", "key", "seen", "detail")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     AT_FIELD_NUMBER: _ClassVar[int]
@@ -113,6 +115,7 @@ class WatchOpen(_message.Message):
     THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
     model: str
     metric: Metric
     at: _containers.RepeatedScalarFieldContainer[float]
@@ -121,7 +124,8 @@ class WatchOpen(_message.Message):
     threshold: float
     key: str
     seen: _containers.RepeatedCompositeFieldContainer[Observation]
-    def __init__(self, model: _Optional[str] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., at: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Iterable[float]] = ..., best: _Optional[float] = ..., threshold: _Optional[float] = ..., key: _Optional[str] = ..., seen: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ...) -> None: ...
+    detail: Detail
+    def __init__(self, model: _Optional[str] = ..., metric: _Optional[_Union[Metric, _Mapping]] = ..., at: _Optional[_Iterable[float]] = ..., quantiles: _Optional[_Iterable[float]] = ..., best: _Optional[float] = ..., threshold: _Optional[float] = ..., key: _Optional[str] = ..., seen: _Optional[_Iterable[_Union[Observation, _Mapping]]] = ..., detail: _Optional[_Union[Detail, str]] = ...) -> None: ...
 
 class Observation(_message.Message):
     __slots__ = ("step", "value", "best")
@@ -134,18 +138,20 @@ class Observation(_message.Message):
     def __init__(self, step: _Optional[float] = ..., value: _Optional[float] = ..., best: _Optional[float] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("observed", "posterior", "advice", "model", "version")
+    __slots__ = ("observed", "posterior", "advice", "model", "version", "borders")
     OBSERVED_FIELD_NUMBER: _ClassVar[int]
     POSTERIOR_FIELD_NUMBER: _ClassVar[int]
     ADVICE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    BORDERS_FIELD_NUMBER: _ClassVar[int]
     observed: int
     posterior: Posterior
     advice: Advice
     model: str
     version: int
-    def __init__(self, observed: _Optional[int] = ..., posterior: _Optional[_Union[Posterior, _Mapping]] = ..., advice: _Optional[_Union[Advice, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    borders: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, observed: _Optional[int] = ..., posterior: _Optional[_Union[Posterior, _Mapping]] = ..., advice: _Optional[_Union[Advice, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., borders: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Advice(_message.Message):
     __slots__ = ("stop", "chance")
