@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import foretoken.models
-from foretoken.errors import NotFound
+from foretoken.errors import InvalidInput, NotFound
 from foretoken.models import catalog
 from foretoken.models.artefact import DESCRIPTION
 
@@ -35,6 +35,20 @@ def newcomer(tmp_path, monkeypatch):
     catalog.families.cache_clear()
     for name in ("newcomer", "helpers"):
         sys.modules.pop(f"foretoken.models.{name}", None)
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """A place on the path where packages of others may bring families."""
+    home = tmp_path / "site" / "foretoken_families" / "theirs"
+    home.mkdir(parents=True)
+    (home / "__init__.py").write_text(PACKAGE)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    catalog.families.cache_clear()
+    yield home
+    catalog.families.cache_clear()
+    for name in ("foretoken_families", "foretoken_families.theirs"):
+        sys.modules.pop(name, None)
 
 
 def test_families_are_found_by_name_in_order():
@@ -72,3 +86,20 @@ def test_a_bundled_model_is_an_artefact_in_the_folder(newcomer):
     assert "newcomer" not in catalog.bundled()
     (weights / DESCRIPTION).write_text(json.dumps({}))
     assert catalog.bundled()["newcomer"] == weights
+
+
+def test_a_package_of_others_may_bring_a_family(foreign):
+    assert catalog.family("newcomer").name == "newcomer"
+    assert list(catalog.families()) == sorted(catalog.families())
+
+
+def test_a_family_of_others_brings_no_bundled_model(foreign):
+    (foreign / "weights").mkdir()
+    (foreign / "weights" / DESCRIPTION).write_text(json.dumps({}))
+    assert "newcomer" not in catalog.bundled()
+
+
+def test_a_name_that_is_taken_stops_the_start(foreign):
+    (foreign / "__init__.py").write_text(PACKAGE.replace("newcomer", "lcpfn"))
+    with pytest.raises(InvalidInput, match=r"foretoken_families\.theirs .*'lcpfn'.* there already"):
+        catalog.families()
