@@ -171,7 +171,7 @@ def batched(run: Run, graphs: Mapping[str, Graph], inputs: Arrays) -> list[Any]:
         (outputs,) = yield [Call("forward", {k: v[i : i + 1] for k, v in inputs.items()})]
         return outputs["logits"]
 
-    return drive([curve(i) for i in range(MANY)], graphs, run, BUDGET)
+    return alone([curve(i) for i in range(MANY)], graphs, run, BUDGET)
 
 
 def answered(predictor: Predictor, run: Run, graphs: Mapping[str, Graph]) -> list[Any]:
@@ -179,7 +179,7 @@ def answered(predictor: Predictor, run: Run, graphs: Mapping[str, Graph]) -> lis
     inputs, levels = example(MANY), np.array([0.05, 0.5, 0.95])
     steps, at = inputs["steps"][0].astype(float), inputs["at"][0].astype(float)
     requests = [CurveRequest(v.astype(float), steps, at, levels) for v in inputs["values"]]
-    replies = drive([predictor.predict(r) for r in requests], graphs, run, BUDGET)
+    replies = alone([predictor.predict(r) for r in requests], graphs, run, BUDGET)
     return [(reply.mean, reply.quantiles) for reply in replies]
 
 

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from foretoken.server.plane import Plane
+from foretoken.server.local import LocalPlane
 from foretoken.server.registry.bundled import register_bundled
 from foretoken.server.registry.registry import Registry
 from foretoken.server.settings import Settings, load_settings
 
 
 @contextmanager
-def open_plane(settings: Settings) -> Iterator[Plane]:
+def open_plane(settings: Settings) -> Iterator[LocalPlane]:
     """A plane over the data dir, with the bundled models registered."""
     with Registry.open(settings.data_dir) as registry:
         register_bundled(registry)
-        with Plane(registry, settings) as plane:
+        with LocalPlane(registry, settings) as plane:
             yield plane
 
 
@@ -27,9 +27,9 @@ class _LocalPlanes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._planes: dict[Settings, Plane] = {}
+        self._planes: dict[Settings, LocalPlane] = {}
 
-    def get(self, settings: Settings) -> Plane:
+    def get(self, settings: Settings) -> LocalPlane:
         with self._lock:
             if settings not in self._planes:
                 manager = open_plane(settings)
@@ -41,7 +41,7 @@ class _LocalPlanes:
 _LOCAL = _LocalPlanes()  # the one mutable thing that belongs to a module
 
 
-def local_plane(settings: Settings | None = None) -> Plane:
+def local_plane(settings: Settings | None = None) -> LocalPlane:
     """The plane that in-process use shares; opened on the first call with its settings."""
     found = settings or load_settings()
     return _LOCAL.get(found.model_copy(update={"data_dir": found.data_dir.absolute()}))

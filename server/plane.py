@@ -1,25 +1,56 @@
 """The plane: the one path from a typed request to its reply, with or without a network.
 
-It resolves the model, has it loaded, and lets the engine drive the family's predictor. Doors and
-in-process callers use the same methods.
+It decides who may, finds the model, has it loaded, and lets the engine drive the family's
+predictor. It belongs to one event loop; doors await it, ``local`` lends it a loop in-process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import TracebackType
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from foretoken.errors import InvalidInput
-from foretoken.models.artefact import WEIGHTS
-from foretoken.models.catalog import family
+from foretoken.errors import ForetokenError, InternalError, InvalidInput, Unavailable
 from foretoken.models.tasks import Task, task_of
-from foretoken.models.weights import mapped
-from foretoken.server.engine.drive import drive
+from foretoken.server.engine.batcher import Batcher
+from foretoken.server.engine.drive import Times, drive
+from foretoken.server.engine.observer import SILENT, Observer, Served
+from foretoken.server.loading import key_of, load, slots, warm_up
 from foretoken.server.registry.loaded import Loaded, LoadedModels
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
-from foretoken.server.runtimes import runtime
+from foretoken.server.rollouts import Rollouts
 from foretoken.server.settings import Settings
+from foretoken.server.terms import Scope, Terms
+
+__all__ = ["Answers", "LoadedVersion", "Plane"]
+
+_log = logging.getLogger("foretoken.plane")
+FIRST = 32  # models that are loaded at the start, budget permitting
+LOADERS = 2  # versions that load at once
+ANYONE = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Replies of one version, in the order of the requests, and the seconds they took."""
+
+    replies: list[Any]
+    version: Version
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """What is told of a version that is held in memory."""
+
+    version: Version
+    task: Task
+    nbytes: int
 
 
 class Plane:
@@ -28,77 +59,247 @@ class Plane:
     Args:
         registry: where versions are found; the caller closes it.
         settings: for what a version's serving options leave open.
+        observer: hears of what is done.
     """
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, registry: Registry, settings: Settings, observer: Observer = SILENT) -> None:
         self.registry = registry
         self._settings = settings
-        self._loaded = LoadedModels(8)
-        self._in_force: dict[str, tuple[int, ServingOptions]] = {}
+        self._observer = observer
+        self._loaders = ThreadPoolExecutor(LOADERS, "foretoken-load")
+        count = slots(settings)
+        self._pool = ThreadPoolExecutor(count, "foretoken-run")
+        self._batcher = Batcher(count, self._pool, observer)
+        self._models = LoadedModels(settings.model_bytes, self._dropped)
+        self._rollouts = Rollouts(registry, self._load, self._models.retire)
+        self._options: dict[str, tuple[int, ServingOptions]] = {}
+        self._follower: asyncio.Task[None] | None = None
+        self._inflight = 0
+        self._closing = False
 
-    def predict(self, model: str, requests: Sequence[Any], key: str | None = None) -> list[Any]:
-        """Answer ``requests``, all of one task, together.
+    # -- answering --------------------------------------------------------------------------------
+
+    async def predict(
+        self,
+        model: str,
+        requests: Sequence[Any],
+        terms: Terms = ANYONE,
+        emit: Callable[[int, Any], None] = lambda _index, _reply: None,
+    ) -> Answers:
+        """Answer ``requests``, all of one task, by one version, together.
+
+        Cancelling withdraws them.
 
         Args:
             model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
             requests: of the task that the model's family answers.
-            key: decides which side of a canary answers; the same key is always on the same side.
+            terms: who asks, until when, how urgently, and on which side of a canary.
+            emit: receives partial replies, with the index of their request.
 
         Raises:
-            NotFound: if there is no such model, version or alias.
+            NotFound: if there is no such model, version or alias for the caller.
             InvalidInput: if a request is of another task or not acceptable to the model.
+            Overloaded: if there is no room, or no time before the deadline.
+            DeadlineExceeded: if the deadline passes.
+            PermissionDenied: if the caller may not predict.
+            Unavailable: if the model has been unloaded, or the plane is closing.
             DataLoss: if the version's files are not what was registered.
         """
-        loaded = self.load(self.registry.resolve(model, key))
-        for request in requests:
-            self._expect(model, loaded.family.task, task_of(request))
-        steps = [loaded.predictor.predict(request) for request in requests]
-        return drive(steps, loaded.graphs, loaded.executable.run, loaded.batch_tokens)
+        began = time.monotonic()
+        terms.caller.expect(Scope.PREDICT)
+        loaded = await self._found(model, terms)
+        times, error = Times(), ""
+        self._inflight += 1
+        try:
+            steps = [loaded.predictor.predict(request) for request in self._own(loaded, requests)]
+            replies = await drive(steps, loaded.lanes, self._batcher, terms, emit, times)
+        except BaseException as e:
+            error = type(e).__name__
+            raise
+        finally:
+            self._inflight -= 1
+            seconds = time.monotonic() - began
+            v = loaded.version
+            self._observer.served(
+                Served(v.name, v.number, times.queue, times.compute, seconds, error)
+            )
+        return Answers(replies, loaded.version, seconds)
 
-    def load(self, version: Version) -> Loaded:
-        """The version, loaded and verified, with the serving options now in force."""
-        options = self._options(version)
-        key = f"{version.manifest_digest} {options.model_dump_json()}"
-        return self._loaded.get(key, lambda: self._load(version, options))
+    async def pin(self, model: str, terms: Terms = ANYONE) -> Version:
+        """The version that answers under a reference now, loaded; its ``ref`` stays with it.
 
-    def close(self) -> None:
-        """Release the loaded models."""
-        self._loaded.close()
+        Raises:
+            As ``predict`` does, for the model and the caller.
+        """
+        terms.caller.expect(Scope.PREDICT)
+        return (await self._found(model, terms)).version
 
-    def _options(self, version: Version) -> ServingOptions:
-        """Read again only after somebody has committed something to the registry."""
-        state = self.registry.state()
-        known = self._in_force.get(version.ref)
-        if known is None or known[0] != state:
-            known = self._in_force[version.ref] = state, self.registry.serving_options(version)
-        return known[1]
+    async def describe(self, model: str, terms: Terms = ANYONE) -> Loaded:
+        """The version that answers under a reference now: what it is, its graphs and sizes.
 
-    def _load(self, version: Version, options: ServingOptions) -> Loaded:
-        artefact = self.registry.artefact(version)
-        kind = family(artefact.family)
-        chosen = runtime(options.runtime or self._settings.runtime)
-        weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
-        executable = chosen.load(artefact, kind, options.threads or self._settings.threads)
-        return Loaded(
-            family=kind,
-            graphs={graph.name: graph for graph in kind.graphs(artefact.config)},
-            predictor=kind.predictor(artefact.config, weights),
-            executable=executable,
-            batch_tokens=options.batch_tokens or self._settings.batch_tokens,
-        )
+        Raises:
+            As ``pin`` does.
+        """
+        terms.caller.expect(Scope.PREDICT)
+        return await self._found(model, terms)
+
+    async def ready(self, model: str, terms: Terms = ANYONE) -> bool:
+        """Whether the model would answer; it is loaded if it is not yet.
+
+        Raises:
+            NotFound: if there is no such model, version or alias for the caller.
+            InvalidInput: if ``model`` is not a reference.
+        """
+        try:
+            await self._found(model, terms)
+        except (Unavailable, InternalError):
+            return False
+        except ForetokenError as e:
+            if isinstance(e, LookupError | ValueError):
+                raise
+            return False
+        return True
+
+    async def _found(self, model: str, terms: Terms) -> Loaded:
+        if self._closing:
+            raise Unavailable("the server is closing; ask another one, or again in a moment")
+        key = terms.key or terms.request_id or None
+        known = self._rollouts.known(model, key, terms.caller)
+        if known is None:
+            return await self._rollouts.find(model, key, terms.caller)
+        self._models.touch(known)
+        return known
 
     @staticmethod
-    def _expect(model: str, task: Task, asked: Task) -> None:
-        if task != asked:
-            raise InvalidInput(f"model {model!r} answers {task} requests, not {asked}")
+    def _own(loaded: Loaded, requests: Sequence[Any]) -> Sequence[Any]:
+        for request in requests:
+            if (asked := task_of(request)) != loaded.family.task:
+                raise InvalidInput(
+                    f"model {loaded.version.name!r} answers {loaded.family.task} requests, "
+                    f"not {asked}"
+                )
+        return requests
 
-    def __enter__(self) -> Plane:
-        return self
+    # -- what is held -----------------------------------------------------------------------------
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    @property
+    def loaded(self) -> list[LoadedVersion]:
+        """The versions in memory, the least recently used first."""
+        return [
+            LoadedVersion(m.version, m.family.task, m.executable.nbytes)
+            for m in self._models.held()
+        ]
+
+    @property
+    def inflight(self) -> int:
+        """Requests that are being answered now."""
+        return self._inflight
+
+    async def load(self, model: str, terms: Terms = ANYONE) -> Version:
+        """Serve a model, by its name, again or from now on, and have its champion loaded.
+
+        Raises:
+            PermissionDenied: if the caller is no administrator.
+            NotFound: if there is no such model for the caller.
+            ForetokenError: if it does not load.
+        """
+        await self._administer(model, terms, served=True)
+        return (await self._found(model, terms)).version
+
+    async def unload(self, model: str, terms: Terms = ANYONE) -> None:
+        """Serve a model no longer, under any alias or version, until ``load``; requests end.
+
+        Raises:
+            PermissionDenied: if the caller is no administrator.
+            NotFound: if there is no such model for the caller.
+        """
+        await self._administer(model, terms, served=False)
+        for held in self._models.held():
+            if held.version.name == model:
+                self._models.retire(held)
+
+    async def _administer(self, model: str, terms: Terms, *, served: bool) -> None:
+        terms.caller.expect(Scope.ADMIN)
+        await asyncio.to_thread(self.registry.set_served, model, served, caller=terms.caller)
+        await self.follow()
+
+    async def follow(self) -> None:
+        """Catch up with the registry now; what does not load leaves the old version serving."""
+        await self._rollouts.catch_up()
+
+    def _dropped(self, loaded: Loaded) -> None:
+        self._rollouts.forget(loaded)
+        self._observer.unloaded(loaded.version.name, loaded.version.number)
+
+    async def _load(self, version: Version) -> Loaded:
+        options = await self._in_force(version)
+        key = key_of(version, options)
+        held = self._models.peek(key)
+        return held or await self._models.get(
+            key, version.size, lambda: self._loading(version, options)
+        )
+
+    async def _in_force(self, version: Version) -> ServingOptions:
+        """Read again only after somebody has committed something to the registry."""
+        state = self.registry.state()
+        known = self._options.get(version.ref)
+        if known is None or known[0] != state:
+            options = await asyncio.to_thread(self.registry.serving_options, version)
+            known = self._options[version.ref] = state, options
+        return known[1]
+
+    async def _loading(self, version: Version, options: ServingOptions) -> Loaded:
+        loop, began = asyncio.get_running_loop(), time.monotonic()
+        try:
+            loaded = await loop.run_in_executor(
+                self._loaders, load, self.registry, version, options, self._settings
+            )
+            await loop.run_in_executor(self._loaders, warm_up, loaded)
+        except Exception as e:
+            self._observer.load_failed(version.name, version.number, e)
+            raise
+        seconds = time.monotonic() - began
+        self._observer.loaded(version.name, version.number, seconds, loaded.executable.nbytes)
+        return loaded
+
+    # -- life -------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Load the champions, as far as the budget goes, and follow the registry from now on."""
+        room = self._settings.model_bytes
+        for model in await asyncio.to_thread(self.registry.models, None, FIRST):
+            try:
+                version = await asyncio.to_thread(self.registry.resolve, model.name)
+                room -= version.size
+                if room >= 0:
+                    await self._rollouts.find(model.name, None, ANYONE.caller)
+            except ForetokenError as e:
+                _log.error("%s is not served: %s", model.name, e)
+        self._follower = asyncio.ensure_future(self._keep_following())
+
+    async def _keep_following(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.follow)
+            try:
+                await self.follow()
+            except ForetokenError as e:
+                _log.error("cannot follow the registry: %s", e)
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no new requests, and wait for those in flight; whether all of them ended."""
+        self._closing = True
+        end = time.monotonic() + seconds
+        while self._inflight and time.monotonic() < end:
+            await asyncio.sleep(0.01)
+        return not self._inflight
+
+    async def close(self) -> None:
+        """Release the loaded models and the threads."""
+        self._closing = True
+        if self._follower is not None:
+            self._follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._follower
+        self._models.clear()
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -5,7 +5,8 @@ Letters: B rows, other letters as the graph declares them. All of it is pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from foretoken.errors import InvalidInput
 from foretoken.models.contract import Arrays, Tensor
 
 BATCH = "B"
+WASTE = 0.1  # of a batch's tokens may be padding,
+SLACK = 64  # or so many: less than another call of a runtime costs
+PATIENCE = 16  # calls that do not fit, until the search for company is given up
 Sizes = Mapping[str, int]  # letter -> length
 
 
@@ -38,34 +42,55 @@ def sizes(tensors: Sequence[Tensor], arrays: Arrays) -> dict[str, int]:
     return found
 
 
-def tokens(call: Sizes) -> int:
-    """Cost of one row: the sum of its lettered lengths, at least one."""
-    return max(1, sum(length for letter, length in call.items() if letter != BATCH))
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large a call is: its rows, and its lengths other than the batch, in declared order."""
+
+    rows: int
+    lengths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, call: Sizes) -> Extent:
+        """That of a call with these sizes."""
+        lengths = tuple(length for letter, length in call.items() if letter != BATCH)
+        return cls(call.get(BATCH, 1), lengths)
+
+    @property
+    def tokens(self) -> int:
+        """Cost: for each row the sum of its lengths, at least one."""
+        return self.rows * max(1, sum(self.lengths))
+
+    def with_(self, other: Extent) -> Extent:
+        """That of a batch of both: rows add up, other lengths are the longest."""
+        longest = tuple(map(max, self.lengths, other.lengths))
+        return Extent(self.rows + other.rows, longest)
 
 
-def plan(calls: Sequence[Sizes], budget: int) -> Iterator[list[int]]:
-    """Split calls, by index, into batches of at most ``budget`` tokens after padding.
+def company(first: Extent, others: Sequence[Extent], budget: int) -> list[int]:
+    """Which of ``others``, by index, are to share a batch with ``first``.
 
-    Calls are taken from the shortest to the longest, so that a batch pads little. A call larger
-    than the budget is a batch of its own.
+    Those most alike are taken first, while the batch keeps within ``budget`` tokens after padding
+    and within the padding that is worth it: a tenth of the batch, or ``SLACK`` tokens.
     """
-    batch: list[int] = []
-    padded: dict[str, int] = {}
-    for i in sorted(range(len(calls)), key=lambda i: tokens(calls[i])):
-        wider = _padded(padded, calls[i])
-        if batch and wider.get(BATCH, 1) * tokens(wider) > budget:
-            yield batch
-            batch, wider = [], dict(calls[i])
-        batch.append(i)
-        padded = wider
-    if batch:
-        yield batch
+    taken: list[int] = []
+    batch, real, refused = first, first.tokens, 0
+    for i in sorted(range(len(others)), key=lambda i: _distance(first, others[i])):
+        wider = batch.with_(others[i])
+        tokens, needed = wider.tokens, real + others[i].tokens
+        if tokens > budget or tokens - needed > max(SLACK, WASTE * tokens):
+            refused += 1
+            if refused == PATIENCE:
+                break
+            continue
+        taken.append(i)
+        batch, real = wider, needed
+    return taken
 
 
-def _padded(batch: Sizes, call: Sizes) -> dict[str, int]:
-    """Sizes of a batch that takes in one more call: rows add up, other letters are the longest."""
-    wider = {letter: max(length, batch.get(letter, 0)) for letter, length in call.items()}
-    return {**wider, BATCH: batch.get(BATCH, 0) + call.get(BATCH, 1)}
+def _distance(one: Extent, other: Extent) -> int:
+    if one.lengths == other.lengths:
+        return 0
+    return sum(abs(a - b) for a, b in zip(one.lengths, other.lengths, strict=True))
 
 
 def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays], shapes: Sequence[Sizes]) -> Arrays:

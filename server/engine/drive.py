@@ -1,13 +1,17 @@
-"""Driving predictors: runs what they yield, all in lockstep, and sends back the outputs.
+"""Driving predictors: has what they yield run by the batcher, and sends back the outputs.
 
-This is the synchronous driver; it holds no state of its own. State that a call names is kept in
-the mapping that it names: tensors of fixed size are replaced, those with a lettered axis grow
-along it, and a call that names none receives its writes among the outputs.
+The driver holds no state of its own. State that a call names is kept in the mapping that it names:
+tensors of fixed size are replaced, those with a lettered axis grow along it, and a call that names
+none receives its writes among the outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -16,33 +20,51 @@ import numpy as np
 from foretoken.errors import InternalError
 from foretoken.models.contract import Array, Arrays, Call, Emit, Graph, Steps, Tensor
 from foretoken.server.engine import batches
+from foretoken.server.engine.batcher import Batcher
+from foretoken.server.engine.lane import Lane, Limits, Run
+from foretoken.server.terms import Terms
 
-Run = Callable[[str, Arrays], Mapping[str, Array]]
+__all__ = ["Times", "alone", "drive"]
+
+Emitted = Callable[[int, Any], None]
+TURN = 2e-3  # seconds of predictors' own work after which others get their turn
 
 
-def drive(
+@dataclass
+class Times:
+    """Seconds that the slowest call of each round waited, and ran; summed over the rounds."""
+
+    queue: float = 0.0
+    compute: float = 0.0
+
+
+async def drive(
     steps: Sequence[Steps],
-    graphs: Mapping[str, Graph],
-    run: Run,
-    budget: int,
-    emit: Callable[[int, Any], None] = lambda _index, _reply: None,
+    lanes: Mapping[str, Lane],
+    batcher: Batcher,
+    terms: Terms | None = None,
+    emit: Emitted = lambda _index, _reply: None,
+    times: Times | None = None,
 ) -> list[Any]:
-    """Run ``steps`` to their ends and return their replies, in order.
+    """Run ``steps`` to their ends, all in lockstep, and return their replies, in order.
 
     Args:
-        steps: what predictors returned; calls they yield in the same round are batched.
-        graphs: the model's graphs by name.
-        run: the runtime's, on one batch.
-        budget: tokens in one batch, after padding.
+        steps: what predictors returned; calls they yield in the same round are made together.
+        lanes: of the model's graphs, by name.
+        batcher: runs the calls.
+        terms: of the request.
         emit: receives the index of the steps and each partial reply.
+        times: receives what was spent.
 
     Raises:
         ForetokenError: the first that any of the steps raises, InvalidInput for a call that does
-            not fit its graph, or InternalError for one on a graph that the model has not; the
-            other steps are closed.
+            not fit its graph, InternalError for one on a graph that the model has not, or what
+            ``Batcher.run`` raises; the other steps are closed.
     """
+    terms, times = terms or Terms(), times or Times()
     replies: list[Any] = [None] * len(steps)
     sent: dict[int, Sequence[Arrays] | None] = dict.fromkeys(range(len(steps)))
+    first, turn = True, time.monotonic()
     try:
         while sent:
             waiting: dict[int, Sequence[Call]] = {}
@@ -51,13 +73,39 @@ def drive(
                     waiting[i] = _advance(steps[i], outputs, partial(emit, i))
                 except StopIteration as end:
                     replies[i] = end.value
+                if len(steps) > 1 and time.monotonic() - turn > TURN:
+                    await asyncio.sleep(0)
+                    turn = time.monotonic()
             calls = [call for i in waiting for call in waiting[i]]
-            answers = iter(_answer(calls, graphs, run, budget))
+            answers = iter(await _answer(calls, lanes, batcher, terms, times, first=first))
             sent = {i: [next(answers) for _ in asked] for i, asked in waiting.items()}
+            first, turn = False, time.monotonic()
     finally:
         for each in steps:
             each.close()
     return replies
+
+
+def alone(
+    steps: Sequence[Steps],
+    graphs: Mapping[str, Graph],
+    run: Run,
+    budget: int,
+    emit: Emitted = lambda _index, _reply: None,
+) -> list[Any]:
+    """Drive ``steps`` with nobody else, synchronously, on a batcher of their own.
+
+    Args:
+        steps: what predictors returned; see ``drive``, also for the errors.
+        graphs: the model's graphs by name.
+        run: the runtime's, on one batch.
+        budget: tokens in one batch, after padding.
+        emit: receives the index of the steps and each partial reply.
+    """
+    limits = Limits(batch_tokens=budget, request_tokens=1 << 62, queue=1 << 62)
+    lanes = {name: Lane("alone", 0, graph, run, limits) for name, graph in graphs.items()}
+    with ThreadPoolExecutor(1) as pool:
+        return asyncio.run(drive(steps, lanes, Batcher(1, pool), emit=emit))
 
 
 def _advance(
@@ -71,27 +119,52 @@ def _advance(
     return asked
 
 
-def _answer(
-    calls: Sequence[Call], graphs: Mapping[str, Graph], run: Run, budget: int
+async def _answer(
+    calls: Sequence[Call],
+    lanes: Mapping[str, Lane],
+    batcher: Batcher,
+    terms: Terms,
+    times: Times,
+    *,
+    first: bool,
 ) -> list[Arrays]:
-    """Outputs of ``calls``, in order; those on the same graph share batches."""
+    """Outputs of ``calls``, in order; graphs of one round run side by side."""
+    if not calls:
+        return []
+    names = list(dict.fromkeys(call.graph for call in calls))
+    for name in names:
+        if name not in lanes:
+            raise InternalError(f"a predictor calls graph {name!r}; its model has {list(lanes)}")
     answers: list[Arrays] = [{}] * len(calls)
-    for name in dict.fromkeys(call.graph for call in calls):
-        graph = graphs.get(name)
-        if graph is None:
-            raise InternalError(f"a predictor calls graph {name!r}; its model has {list(graphs)}")
+    spent: list[tuple[float, float]] = []
+
+    async def on(name: str) -> None:
+        lane = lanes[name]
         mine = [i for i, call in enumerate(calls) if call.graph == name]
-        taken = (*graph.inputs, *graph.reads)
         given = [_with_reads(calls[i]) for i in mine]
-        shapes = [batches.sizes(taken, arrays) for arrays in given]
-        for batch in batches.plan(shapes, budget):
-            own = [shapes[j] for j in batch]
-            merged = batches.merge(taken, [given[j] for j in batch], own)
-            made = run(name, merged)
-            parts = batches.split((*graph.outputs, *graph.writes), made, own)
-            for j, part in zip(batch, parts, strict=True):
-                answers[mine[j]] = _keep(calls[mine[j]], graph, part)
+        made, queued, ran = await batcher.run(lane, given, terms, first=first)
+        for i, part in zip(mine, made, strict=True):
+            answers[i] = _keep(calls[i], lane.graph, part)
+        spent.append((queued, ran))
+
+    if len(names) == 1:
+        await on(names[0])
+    else:
+        await _side_by_side([on(name) for name in names])
+    slowest = max(spent, key=sum)
+    times.queue += slowest[0]
+    times.compute += slowest[1]
     return answers
+
+
+async def _side_by_side(work: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all of ``work``; when one fails, the rest is cancelled and its error raised."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _with_reads(call: Call) -> Arrays:

@@ -18,6 +18,7 @@ class ServingOptions(BaseModel):
     Args:
         threads: of one call, within an operator.
         batch_tokens: the most tokens, padding included, in one call.
+        batch_wait: seconds that a call waits for company though there is a core to run it on.
         runtime: which runtime is to run the graphs.
     """
 
@@ -25,6 +26,7 @@ class ServingOptions(BaseModel):
 
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     batch_tokens: Annotated[int, Field(ge=1, le=1 << 30)] | None = None
+    batch_wait: Annotated[float, Field(ge=0, le=60)] | None = None
     runtime: Literal["onnx", "torch"] | None = None
 
     @classmethod

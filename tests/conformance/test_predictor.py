@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from foretoken.models.artefact import WEIGHTS
 from foretoken.models.contract import Arrays, Kind, Predictor, Steps
 from foretoken.models.tasks import GenerationRequest, SequenceRequest
-from foretoken.server.engine.drive import drive
+from foretoken.server.engine.drive import alone
 from tests.conformance.requests import PROMPTS, requests, sequence
 from tests.conformance.subjects import Subject, subjects
 
@@ -27,7 +27,7 @@ def predictor(subject: Subject) -> Predictor:
 
 
 def answers(subject: Subject, steps: list[Steps], budget: int = BUDGET, **kwargs: Any) -> list[Any]:
-    return drive(steps, subject.graphs, subject.executable.run, budget, **kwargs)
+    return alone(steps, subject.graphs, subject.executable.run, budget, **kwargs)
 
 
 def numbers(reply: Any) -> Iterator[np.ndarray]:

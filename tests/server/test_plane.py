@@ -11,7 +11,7 @@ import pytest
 from foretoken.errors import DataLoss, InvalidInput, NotFound
 from foretoken.models.artefact import Artefact
 from foretoken.models.tasks import CurveRequest, TextRequest
-from foretoken.server.plane import Plane
+from foretoken.server.local import LocalPlane
 from foretoken.server.registry.options import ServingOptions
 from foretoken.server.registry.registry import Registry
 from foretoken.server.settings import load_settings
@@ -26,8 +26,12 @@ def registry(tmp_path, tiny_lcpfn):
 
 @pytest.fixture
 def plane(registry):
-    with Plane(registry, load_settings()) as plane:
+    with LocalPlane(registry, load_settings()) as plane:
         yield plane
+
+
+def described(plane, model="curves"):
+    return plane.run(plane.plane.describe(model))
 
 
 def _request(n=5, at=(20.0, 100.0)):
@@ -51,7 +55,7 @@ def test_many_requests_are_answered_as_each_alone(plane):
 
 
 def test_both_runtimes_say_the_same(registry, plane):
-    with Plane(registry, load_settings(runtime="torch")) as other:
+    with LocalPlane(registry, load_settings(runtime="torch")) as other:
         (ours,), (theirs,) = (p.predict("curves", [_request()]) for p in (plane, other))
     np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-4)
 
@@ -60,8 +64,8 @@ def test_serving_options_of_the_model_choose_the_runtime(registry):
     from foretoken.server.runtimes.torch import TorchExecutable
 
     registry.set_options("curves", ServingOptions(runtime="torch"))
-    with Plane(registry, load_settings()) as plane:
-        assert isinstance(plane.load(registry.resolve("curves")).executable, TorchExecutable)
+    with LocalPlane(registry, load_settings()) as plane:
+        assert isinstance(described(plane).executable, TorchExecutable)
 
 
 def test_options_that_are_set_later_take_force_at_the_next_request(registry, plane):
@@ -69,9 +73,10 @@ def test_options_that_are_set_later_take_force_at_the_next_request(registry, pla
 
     plane.predict("curves", [_request()])
     registry.set_options("curves", ServingOptions(runtime="torch", batch_tokens=64))
-    loaded = plane.load(registry.resolve("curves"))
+    plane.predict("curves", [_request()])
+    loaded = described(plane)
     assert isinstance(loaded.executable, TorchExecutable)
-    assert loaded.batch_tokens == 64
+    assert loaded.lanes["forward"].limits.batch_tokens == 64
 
 
 def test_a_request_of_another_task_is_refused(plane):

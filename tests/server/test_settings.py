@@ -18,7 +18,7 @@ def config(tmp_path):
 
 def test_arguments_win_over_variables_over_the_file(config, monkeypatch):
     monkeypatch.setenv("FORETOKEN_THREADS", "4")
-    monkeypatch.setenv("FORETOKEN_LOADED_MODELS", "6")
+    monkeypatch.setenv("FORETOKEN_QUEUE", "6")
     settings = load_settings(config, queue=7)
     assert (settings.runtime, settings.threads, settings.queue) == ("torch", 4, 7)
 
@@ -35,7 +35,8 @@ def test_settings_are_frozen(config):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("threads = 0", "threads"),
+        ("threads = -1", "threads"),
+        ('tls_cert = "a.pem"', "tls_key"),
         ('runtime = "tensorrt"', "runtime"),
         ("speed = 11", "speed"),
         ("threads = ", "not acceptable"),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Tensor
 from foretoken.server.engine import batches
+from foretoken.server.engine.batches import Extent
 
 TENSORS = (
     Tensor("x", "float32", ("B", "N", 2), pad=-7.0),
@@ -59,35 +60,55 @@ def test_what_is_added_is_padding(lengths):
         assert (array == pad).sum() == kept + added
 
 
-@given(st.lists(LETTERS, max_size=12), st.integers(1, 60))
-def test_a_plan_takes_every_call_once_and_keeps_the_budget(lengths, budget):
-    planned = list(batches.plan(lengths, budget))
-    assert sorted(i for batch in planned for i in batch) == list(range(len(lengths)))
-    for batch in planned:
-        own = [lengths[i] for i in batch]
-        padded = max(1, sum(max(s[letter] for s in own) for letter in "NQ"))
-        assert len(batch) == 1 or sum(s["B"] for s in own) * padded <= budget
+EXTENTS = st.builds(Extent, st.integers(1, 3), st.tuples(st.integers(0, 60), st.integers(0, 40)))
+
+
+def together(extents):
+    batch = extents[0]
+    for extent in extents[1:]:
+        batch = batch.with_(extent)
+    return batch
+
+
+@given(EXTENTS, st.lists(EXTENTS, max_size=12), st.integers(1, 600))
+def test_company_keeps_the_budget_and_pads_little(first, others, budget):
+    taken = batches.company(first, others, budget)
+    assert len(set(taken)) == len(taken)
+    own = [first, *(others[i] for i in taken)]
+    batch, real = together(own), sum(e.tokens for e in own)
+    assert not taken or batch.tokens <= budget
+    assert batch.tokens - real <= max(batches.SLACK, batches.WASTE * batch.tokens)
+
+
+def test_all_that_are_alike_go_together_up_to_the_budget():
+    alike = [Extent(1, (30, 20))] * 40
+    assert batches.company(alike[0], alike[1:], 1000) == list(range(19))
+
+
+def test_the_most_alike_come_first():
+    others = [Extent(1, (n,)) for n in (200, 101, 90, 300)]
+    assert batches.company(Extent(1, (100,)), others, 310) == [1, 2]
 
 
 def test_calls_whose_letters_differ_are_charged_what_padding_makes_of_them():
-    lengths = [{"B": 1, "N": 10, "Q": 1}, {"B": 1, "N": 1, "Q": 10}]
-    assert list(batches.plan(lengths, 22)) == [[0], [1]]
-    assert list(batches.plan(lengths, 40)) == [[0, 1]]
+    long, wide = Extent(1, (100, 10)), Extent(1, (10, 100))
+    assert long.with_(wide).tokens == 400
+    assert batches.company(long, [wide, long], 1000) == [1]
 
 
-def test_a_plan_goes_from_short_to_long():
-    lengths = [{"B": 1, "N": n} for n in (9, 1, 8, 2)]
-    assert list(batches.plan(lengths, 18)) == [[1, 3], [2, 0]]
+def test_little_padding_is_always_worth_it():
+    assert batches.company(Extent(1, (10,)), [Extent(1, (30,))], 1000) == [0]
+    assert batches.company(Extent(1, (10,)), [Extent(1, (100,))], 1000) == []
 
 
 def test_a_call_larger_than_the_budget_goes_alone():
-    lengths = [{"B": 1, "N": n} for n in (1, 100, 2)]
-    assert list(batches.plan(lengths, 10)) == [[0, 2], [1]]
+    assert batches.company(Extent(1, (100,)), [Extent(1, (100,))], 10) == []
 
 
 def test_rows_without_lengths_cost_one_token():
-    assert batches.tokens({"B": 5}) == 1
-    assert list(batches.plan([{"B": 1}] * 5, 2)) == [[0, 1], [2, 3], [4]]
+    assert Extent.of({"B": 5}) == Extent(5, ())
+    assert Extent.of({"B": 5}).tokens == 5
+    assert batches.company(Extent(1, ()), [Extent(1, ())] * 5, 3) == [0, 1]
 
 
 @pytest.mark.parametrize(

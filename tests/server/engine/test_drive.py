@@ -7,7 +7,7 @@ import pytest
 
 from foretoken.errors import InternalError, InvalidInput, Overloaded
 from foretoken.models.contract import Call, Emit, Graph, Tensor
-from foretoken.server.engine.drive import drive
+from foretoken.server.engine.drive import alone
 
 X, N = Tensor("x", "float32", ("B", "T")), Tensor("n", "int64", ("B",))
 SUM, LAST = Tensor("sum", "float32", ("B",)), Tensor("last", "float32", ("B",))
@@ -49,20 +49,20 @@ def once(*values, graph="add", state=None):
 
 def test_replies_come_in_the_order_of_the_steps():
     run = Runs()
-    assert drive([once(1, 2, 3), once(4), once(5, 6)], GRAPHS, run, 100) == [6, 4, 11]
+    assert alone([once(1, 2, 3), once(4), once(5, 6)], GRAPHS, run, 100) == [6, 4, 11]
     assert run.shapes == [("add", (3, 3))]
 
 
 def test_the_budget_splits_a_batch():
     run = Runs()
-    assert drive([once(1, 2, 3), once(4), once(5)], GRAPHS, run, 2) == [6, 4, 5]
-    assert run.shapes == [("add", (2, 1)), ("add", (1, 3))]
+    assert alone([once(1, 2, 3), once(4), once(5)], GRAPHS, run, 2) == [6, 4, 5]
+    assert run.shapes == [("add", (1, 3)), ("add", (2, 1))]
 
 
 def test_graphs_are_not_mixed():
     run = Runs()
     steps = [once(1), once(2, graph="other"), once(3)]
-    assert drive(steps, GRAPHS, run, 100) == [1, 2, 3]
+    assert alone(steps, GRAPHS, run, 100) == [1, 2, 3]
     assert run.shapes == [("add", (2, 1)), ("other", (1, 1))]
 
 
@@ -76,7 +76,7 @@ def several(rounds):
 
 def test_steps_of_different_lengths_go_on_in_lockstep():
     run = Runs()
-    short, none, long = drive([several(1), several(0), several(3)], GRAPHS, run, 100)
+    short, none, long = alone([several(1), several(0), several(3)], GRAPHS, run, 100)
     assert short == [[0, 0, 9]]
     assert none == []
     assert long == [[0, 0, 9], [1, 2, 9], [2, 4, 9]]
@@ -84,7 +84,7 @@ def test_steps_of_different_lengths_go_on_in_lockstep():
 
 
 def test_no_steps_have_no_replies():
-    assert drive([], GRAPHS, Runs(), 100) == []
+    assert alone([], GRAPHS, Runs(), 100) == []
 
 
 def test_a_round_without_calls_goes_on():
@@ -92,14 +92,14 @@ def test_a_round_without_calls_goes_on():
         assert (yield []) == []
         return "done"
 
-    assert drive([idle(), once(1)], GRAPHS, Runs(), 100) == ["done", 1]
+    assert alone([idle(), once(1)], GRAPHS, Runs(), 100) == ["done", 1]
 
 
 def test_states_of_fixed_size_are_replaced():
     states = [{"last": np.zeros(1, np.float32)} for _ in range(2)]
     for total in (10, 110):
         steps = [once(10, graph="replace", state=states[0]), once(1, graph="add")]
-        assert drive(steps, GRAPHS, Runs(), 100)[0] in (total, 20)
+        assert alone(steps, GRAPHS, Runs(), 100)[0] in (total, 20)
     assert states[0]["last"].tolist() == [10]
     assert states[1]["last"].tolist() == [0]
 
@@ -108,7 +108,7 @@ def test_states_with_a_letter_grow_along_it():
     states = [{"seen": np.zeros((1, 0), np.float32)}, {"seen": np.ones((1, 2), np.float32)}]
     for values, totals in (((1, 2), [3, 5]), ((4,), [7, 9])):
         steps = [once(*values, graph="grow", state=s) for s in states]
-        assert drive(steps, GRAPHS, Runs(), 100) == totals
+        assert alone(steps, GRAPHS, Runs(), 100) == totals
     assert states[0]["seen"].tolist() == [[1, 2, 4]]
     assert states[1]["seen"].tolist() == [[1, 1, 1, 2, 4]]
 
@@ -118,7 +118,7 @@ def test_without_a_state_writes_are_among_the_outputs():
         first, second = yield [Call("write", row(1, 2)), Call("write", row(3))]
         return first["seen"].tolist(), second["seen"].tolist()
 
-    assert drive([write()], GRAPHS, Runs(), 100) == [([[1, 2]], [[3]])]
+    assert alone([write()], GRAPHS, Runs(), 100) == [([[1, 2]], [[3]])]
 
 
 def test_partial_replies_come_before_the_reply_and_say_whose_they_are():
@@ -130,7 +130,7 @@ def test_partial_replies_come_before_the_reply_and_say_whose_they_are():
         return who
 
     heard = []
-    replies = drive([talk("a"), talk("b")], GRAPHS, Runs(), 100, lambda i, r: heard.append((i, r)))
+    replies = alone([talk("a"), talk("b")], GRAPHS, Runs(), 100, lambda i, r: heard.append((i, r)))
     assert replies == ["a", "b"]
     assert heard == [
         (0, "a begins"),
@@ -163,7 +163,7 @@ class Watched:
 def test_an_error_of_one_closes_all(fail_at):
     watched = [Watched(), Watched(fail_at), Watched()]
     with pytest.raises(InvalidInput, match="only the model can refuse"):
-        drive([w.steps for w in watched], GRAPHS, Runs(), 100)
+        alone([w.steps for w in watched], GRAPHS, Runs(), 100)
     for each in watched:
         with pytest.raises(StopIteration):
             next(each.steps)
@@ -179,7 +179,7 @@ def test_an_error_of_the_runtime_closes_all():
 
     watched = [Watched(), Watched()]
     with pytest.raises(Overloaded):
-        drive([w.steps for w in watched], GRAPHS, full, 100)
+        alone([w.steps for w in watched], GRAPHS, full, 100)
     assert all(w.closed for w in watched)
 
 
@@ -192,7 +192,7 @@ def test_an_error_of_the_listener_closes_all():
 
     watched = Watched()
     with pytest.raises(ConnectionError):
-        drive([watched.steps, talk()], GRAPHS, Runs(), 100, gone)
+        alone([watched.steps, talk()], GRAPHS, Runs(), 100, gone)
     assert watched.closed
 
 
@@ -202,14 +202,14 @@ def test_a_call_that_does_not_fit_its_graph_closes_all():
 
     watched = Watched()
     with pytest.raises(InvalidInput, match="must be float32"):
-        drive([watched.steps, wrong()], GRAPHS, Runs(), 100)
+        alone([watched.steps, wrong()], GRAPHS, Runs(), 100)
     assert watched.closed
 
 
 def test_a_call_on_a_graph_that_is_not_there_closes_all():
     watched = Watched()
     with pytest.raises(InternalError, match=r"'subtract'.*'add', 'other'"):
-        drive([watched.steps, once(1, graph="subtract")], GRAPHS, Runs(), 100)
+        alone([watched.steps, once(1, graph="subtract")], GRAPHS, Runs(), 100)
     assert watched.closed
 
 
@@ -220,5 +220,5 @@ def test_a_failed_run_leaves_states_as_they_were():
         raise Overloaded("no memory left")
 
     with pytest.raises(Overloaded):
-        drive([once(1, graph="replace", state=state)], GRAPHS, fails, 100)
+        alone([once(1, graph="replace", state=state)], GRAPHS, fails, 100)
     assert state["last"].tolist() == [1]

@@ -2,115 +2,139 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-import threading
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
-from foretoken.errors import DataLoss
-from foretoken.server.registry.loaded import LoadedModels
+from foretoken.errors import DataLoss, Unavailable, Unsupported
+from foretoken.server.registry.loaded import Loaded, LoadedModels
 
 
 class Loader:
-    """Counts its loads; a stand-in for what a runtime returns."""
+    """Counts its loads; makes stand-ins of so many bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, nbytes=1) -> None:
         self.loads = 0
+        self.nbytes = nbytes
+        self.release = asyncio.Event()
+        self.release.set()
+        self.error: Exception | None = None
 
-    def __call__(self):
-        self.loads += 1
-        return object()
+    def of(self, key):
+        async def load():
+            self.loads += 1
+            await self.release.wait()
+            if self.error is not None:
+                raise self.error
+            executable = SimpleNamespace(nbytes=self.nbytes)
+            return Loaded(key, None, None, None, executable, {})
+
+        return load
 
 
-def test_a_version_loads_once():
+def run(test):
+    """Runs an async test on a loop of its own."""
+
+    def sync():
+        asyncio.run(test())
+
+    sync.__name__ = test.__name__
+    return sync
+
+
+@run
+async def test_a_version_loads_once():
     models, load = LoadedModels(2), Loader()
-    assert models.get("a", load) is models.get("a", load)
+    first = await models.get("a", 1, load.of("a"))
+    assert await models.get("a", 1, load.of("a")) is first
     assert load.loads == 1
 
 
-def test_many_threads_share_one_load():
-    models, load, gate = LoadedModels(2), Loader(), threading.Barrier(8)
-
-    def ask(_):
-        gate.wait()
-        return models.get("a", load)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert len(set(map(id, pool.map(ask, range(8))))) == 1
+@run
+async def test_many_callers_share_one_load():
+    models, load = LoadedModels(2), Loader()
+    made = await asyncio.gather(*(models.get("a", 1, load.of("a")) for _ in range(8)))
+    assert len(set(map(id, made))) == 1
     assert load.loads == 1
 
 
-def test_a_slow_load_does_not_hold_up_another_version():
-    models, started, release = LoadedModels(2), threading.Event(), threading.Event()
-
-    def slow():
-        started.set()
-        assert release.wait(10)
-        return object()
-
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(models.get, "slow", slow)
-        assert started.wait(10)
-        models.get("quick", Loader())
-        assert not waiting.done()
-        release.set()
-        waiting.result(10)
+@run
+async def test_a_slow_load_does_not_hold_up_another_version():
+    models, slow = LoadedModels(2), Loader()
+    slow.release.clear()
+    waiting = asyncio.ensure_future(models.get("slow", 1, slow.of("slow")))
+    await models.get("quick", 1, Loader().of("quick"))
+    assert not waiting.done()
+    slow.release.set()
+    assert (await waiting).key == "slow"
 
 
-def test_the_least_recently_used_version_goes_first():
+@run
+async def test_a_caller_that_gives_up_does_not_end_the_load():
+    models, slow = LoadedModels(2), Loader()
+    slow.release.clear()
+    first, second = (asyncio.ensure_future(models.get("a", 1, slow.of("a"))) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    slow.release.set()
+    assert (await second).key == "a"
+    assert slow.loads == 1
+
+
+@run
+async def test_the_least_recently_used_version_goes_first():
+    dropped = []
+    models, load = LoadedModels(2, dropped.append), Loader()
+    a, b = [await models.get(key, 1, load.of(key)) for key in "ab"]
+    models.touch(a)
+    await models.get("c", 1, load.of("c"))
+    assert dropped == [b]
+    assert models.peek("a") is a
+    assert models.peek("b") is None
+    assert models.nbytes == 2
+
+
+@run
+async def test_what_is_larger_than_the_budget_is_refused_before_it_loads():
+    models, load = LoadedModels(10), Loader()
+    with pytest.raises(Unsupported, match="11 bytes are more than model_bytes, 10"):
+        await models.get("a", 11, load.of("a"))
+    assert load.loads == 0
+
+
+@run
+async def test_a_failed_load_is_tried_again():
     models, load = LoadedModels(2), Loader()
-    a, b = models.get("a", load), models.get("b", load)
-    assert models.get("a", load) is a
-    models.get("c", load)
-    assert models.get("a", load) is a
-    assert models.get("b", load) is not b
-
-
-def test_a_failed_load_is_tried_again():
-    models, load = LoadedModels(2), Loader()
-
-    def broken():
-        raise DataLoss("model.safetensors")
-
+    load.error = DataLoss("model.safetensors")
     with pytest.raises(DataLoss):
-        models.get("a", broken)
-    models.get("a", load)
-    assert load.loads == 1
+        await models.get("a", 1, load.of("a"))
+    load.error = None
+    await models.get("a", 1, load.of("a"))
+    assert load.loads == 2
 
 
-def test_a_failed_load_leaves_its_successor_alone():
-    """It was dropped while loading, and another thread has loaded the version since."""
-    models, load = LoadedModels(2), Loader()
-    started, release = threading.Event(), threading.Event()
-
-    def broken():
-        started.set()
-        assert release.wait(10)
-        raise DataLoss("model.safetensors")
-
-    with ThreadPoolExecutor(1) as pool:
-        failing = pool.submit(models.get, "a", broken)
-        assert started.wait(10)
-        models.drop("a")
-        loaded = models.get("a", load)
-        release.set()
-        with pytest.raises(DataLoss):
-            failing.result(10)
-    assert models.get("a", load) is loaded
-    assert load.loads == 1
+@run
+async def test_what_is_dropped_while_it_loads_is_unavailable():
+    models, slow = LoadedModels(2), Loader()
+    slow.release.clear()
+    waiting = asyncio.ensure_future(models.get("a", 1, slow.of("a")))
+    await asyncio.sleep(0)
+    models.drop("a")
+    with pytest.raises(Unavailable):
+        await waiting
+    assert models.held() == []
 
 
-def test_what_is_dropped_is_freed_with_its_last_user():
-    models = LoadedModels(1)
-
-    class Version:
-        pass
-
-    used = models.get("a", Version)
+@run
+async def test_what_is_dropped_is_freed_with_its_last_user():
+    models, load = LoadedModels(1), Loader()
+    used = await models.get("a", 1, load.of("a"))
     freed = weakref.ref(used)
-    models.get("b", Version)
+    models.retire(used)
+    await asyncio.sleep(0)
     assert freed() is used
     del used
     gc.collect()

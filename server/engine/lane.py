@@ -1,0 +1,142 @@
+"""A lane: the calls that wait for one graph of a loaded version, and which of them go together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from foretoken.errors import DeadlineExceeded, InvalidInput
+from foretoken.models.contract import Array, Arrays, Graph
+from foretoken.server.engine import batches
+from foretoken.server.engine.batches import Extent
+from foretoken.server.engine.cost import Cost
+
+__all__ = ["Item", "Lane", "Limits", "Run"]
+
+Run = Callable[[str, Arrays], Mapping[str, Array]]
+CANDIDATES = 512  # waiting calls that are looked at for one batch
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a lane keeps within.
+
+    Args:
+        batch_tokens: most tokens in one batch, after padding; a larger call goes alone.
+        request_tokens: most tokens of one call.
+        queue: most waiting calls of a model.
+        wait: seconds that a call waits for company though there is a core to run it on.
+    """
+
+    batch_tokens: int = 1024
+    request_tokens: int = 1 << 16
+    queue: int = 1024
+    wait: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Item:
+    """A call that waits or runs: its inputs and reads, and where its outputs go."""
+
+    inputs: Arrays
+    sizes: batches.Sizes
+    extent: Extent
+    deadline: float
+    arrived: float
+    done: asyncio.Future[Arrays]
+    queued: float = 0.0  # seconds, once it has begun to run
+    compute: float = 0.0  # seconds of the batch that it ran in
+
+    def succeed(self, outputs: Arrays) -> None:
+        """Give the outputs to whoever still waits for them."""
+        if not self.done.done():
+            self.done.set_result(outputs)
+
+    def fail(self, error: BaseException) -> None:
+        """Give an error to whoever still waits."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(eq=False)
+class Lane:
+    """Calls of one graph of one loaded version.
+
+    Args:
+        model, version: whose graph it is.
+        graph: that runs.
+        run: the runtime's.
+        limits: that it keeps within.
+    """
+
+    model: str
+    version: int
+    graph: Graph
+    run: Run
+    limits: Limits = Limits()
+    cost: Cost = field(default_factory=Cost)
+    waiting: dict[int, dict[Item, None]] = field(default_factory=dict)  # by priority, in order
+    count: int = 0  # of waiting calls
+    tokens: int = 0  # of waiting calls, without padding
+
+    def item(self, inputs: Arrays, deadline: float, done: asyncio.Future[Arrays]) -> Item:
+        """A call on this lane.
+
+        Raises:
+            InvalidInput: if its arrays are not what the graph declares, or too large.
+        """
+        sizes = batches.sizes((*self.graph.inputs, *self.graph.reads), inputs)
+        extent = Extent.of(sizes)
+        if extent.tokens > self.limits.request_tokens:
+            raise InvalidInput(
+                f"this request comes to {extent.tokens} tokens; the server takes at most "
+                f"{self.limits.request_tokens} at once: ask for less, or in parts"
+            )
+        return Item(inputs, sizes, extent, deadline, time.monotonic(), done)
+
+    def add(self, item: Item, priority: int) -> None:
+        """Let an item wait."""
+        self.waiting.setdefault(priority, {})[item] = None
+        self.count += 1
+        self.tokens += item.extent.tokens
+
+    def remove(self, item: Item, priority: int) -> None:
+        """Take an item out; nothing happens if it is not there."""
+        queue = self.waiting.get(priority)
+        if queue is None or queue.pop(item, self) is self:
+            return
+        if not queue:
+            del self.waiting[priority]
+        self.count -= 1
+        self.tokens -= item.extent.tokens
+
+    def first(self) -> tuple[int, float] | None:
+        """Rank of the most urgent waiting call: minus its priority, then when it arrived."""
+        if not self.waiting:
+            return None
+        priority = max(self.waiting)
+        return -priority, next(iter(self.waiting[priority])).arrived
+
+    def take(self, now: float) -> list[Item]:
+        """The next batch, taken out of the queue; calls whose deadline has passed fail instead."""
+        first: Item | None = None
+        others: list[tuple[Item, int]] = []
+        for priority in sorted(self.waiting, reverse=True):
+            for item in list(self.waiting[priority]):
+                if item.deadline <= now:
+                    self.remove(item, priority)
+                    item.fail(DeadlineExceeded("the deadline passed while the call waited"))
+                elif first is None:
+                    first = item
+                    self.remove(item, priority)
+                elif len(others) < CANDIDATES:
+                    others.append((item, priority))
+        if first is None:
+            return []
+        extents = [item.extent for item, _ in others]
+        mine = batches.company(first.extent, extents, self.limits.batch_tokens)
+        for i in mine:
+            self.remove(*others[i])
+        return [first, *(others[i][0] for i in mine)]

@@ -1,0 +1,93 @@
+"""From a registered version to one that is loaded and warm; blocking, for a thread of its own."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from foretoken.models.artefact import WEIGHTS
+from foretoken.models.catalog import family
+from foretoken.models.weights import mapped
+from foretoken.server.engine.batches import Extent, sizes
+from foretoken.server.engine.lane import Lane, Limits
+from foretoken.server.registry.loaded import Loaded
+from foretoken.server.registry.registry import Registry, ServingOptions, Version
+from foretoken.server.runtimes import runtime
+from foretoken.server.settings import Settings
+
+__all__ = ["key_of", "load", "slots", "threads", "warm_up"]
+
+EXAMPLES = 2  # of each graph that a version runs before it serves
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads(settings: Settings) -> int:
+    """Cores for one call of a model: as set, or this worker's share of the machine."""
+    return settings.threads or max(1, cores() // settings.workers)
+
+
+def slots(settings: Settings) -> int:
+    """Calls that may run at once in one worker, so that its share of the machine is in use."""
+    return max(1, cores() // settings.workers // threads(settings))
+
+
+def key_of(version: Version, options: ServingOptions) -> str:
+    """What a loaded version is known by: its name, its content and the options in force."""
+    return f"{version.ref} {version.manifest_digest} {options.model_dump_json()}"
+
+
+def load(
+    registry: Registry, version: Version, options: ServingOptions, settings: Settings
+) -> Loaded:
+    """Verify a version's files and load its graphs.
+
+    Args:
+        registry: where its files are.
+        version: a READY one.
+        options: in force for it.
+        settings: for what the options leave open.
+
+    Raises:
+        DataLoss: if a file is not what was registered.
+        NotFound: if this release has not its family.
+        Unsupported: if the runtime cannot run it.
+    """
+    artefact = registry.artefact(version)
+    kind = family(artefact.family)
+    chosen = runtime(options.runtime or settings.runtime)
+    weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
+    executable = chosen.load(artefact, kind, options.threads or threads(settings))
+    limits = Limits(
+        batch_tokens=options.batch_tokens or settings.batch_tokens,
+        request_tokens=settings.request_tokens,
+        queue=settings.queue,
+        wait=settings.batch_wait if options.batch_wait is None else options.batch_wait,
+    )
+    lanes = {
+        graph.name: Lane(version.name, version.number, graph, executable.run, limits)
+        for graph in kind.graphs(artefact.config)
+    }
+    predictor = kind.predictor(artefact.config, weights)
+    key = key_of(version, options)
+    return Loaded(key, version, kind, predictor, executable, lanes, artefact.config)
+
+
+def warm_up(loaded: Loaded) -> None:
+    """Run every graph on examples, so that the first request finds it warm and its cost known.
+
+    Raises:
+        ForetokenError: if a graph does not run.
+    """
+    for name, lane in loaded.lanes.items():
+        taken = (*lane.graph.inputs, *lane.graph.reads)
+        examples = loaded.family.examples(loaded.config, name)
+        for _, example in zip(range(EXAMPLES), examples, strict=False):
+            lane.run(name, example)  # the first run of a shape is slower than those after it
+            began = time.perf_counter()
+            lane.run(name, example)
+            seconds = time.perf_counter() - began
+            lane.cost.learn(Extent.of(sizes(taken, example)).tokens, seconds)

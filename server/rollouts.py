@@ -1,0 +1,178 @@
+"""Which version answers under a name, and how that changes without a request failing.
+
+A route is an alias as this process serves it: the versions it leads to are loaded and warm. When an
+alias moves, the new version is loaded beside the old one, and the route is switched only then;
+should it not load, the old one goes on serving. Requests in flight end on the version that they
+began on. A route is made when it is first asked for, or at the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from foretoken.errors import ForetokenError, NotFound, Unavailable
+from foretoken.server.registry.aliases import pick
+from foretoken.server.registry.loaded import Loaded
+from foretoken.server.registry.lookup import no_model
+from foretoken.server.registry.names import Ref
+from foretoken.server.registry.records import Alias, Version
+from foretoken.server.registry.registry import Registry
+from foretoken.server.terms import LOCAL, Caller
+
+__all__ = ["Rollouts"]
+
+_log = logging.getLogger("foretoken.rollouts")
+REMEMBERED = 4096  # parsed references and versions by number
+RETRY = 30.0  # seconds until a version that did not load is tried again
+Load = Callable[[Version], Awaitable[Loaded]]
+
+
+@dataclass(frozen=True)
+class _Route:
+    alias: Alias
+    owner: str | None
+    loaded: dict[int, Loaded]  # by version number: the alias's own, and its canary's
+
+
+class Rollouts:
+    """Routes of one process; it belongs to one event loop.
+
+    Args:
+        registry: where aliases move.
+        load: loads and warms a version, or gives it when it is held.
+        retire: is told of a version that no route leads to any more.
+    """
+
+    def __init__(self, registry: Registry, load: Load, retire: Callable[[Loaded], None]) -> None:
+        self._registry = registry
+        self._load = load
+        self._retire = retire
+        self._routes: dict[Ref, _Route] = {}
+        self._refs: dict[str, Ref] = {}
+        self._versions: dict[Ref, Version] = {}
+        self._unserved: frozenset[str] = frozenset()
+        self._state: int | None = None
+        self._retry = math.inf  # when to try again what did not load
+        self._turn = asyncio.Lock()
+
+    def known(self, text: str, key: str | None, caller: Caller) -> Loaded | None:
+        """What answers under an alias, if there is a route for it already; see ``find``."""
+        ref = self._refs.get(text)
+        route = None if ref is None else self._routes.get(ref)
+        if route is None or not caller.sees(route.owner):
+            return None
+        return route.loaded[pick(route.alias, key)]
+
+    async def find(self, text: str, key: str | None, caller: Caller) -> Loaded:
+        """What answers under a reference, loaded first if need be.
+
+        Args:
+            text: the reference.
+            key: chooses the side of a canary.
+            caller: must see the model.
+
+        Raises:
+            InvalidInput: if ``text`` is not a reference.
+            NotFound: if there is no such model, version or alias, or none that the caller sees.
+            Unavailable: if the model has been unloaded.
+            ForetokenError: if it does not load.
+        """
+        if self._state is None:
+            await self.catch_up()
+        ref = self._parsed(text)
+        if ref.alias is None:
+            return await self._load(await self._version(ref, caller))
+        while (route := self._routes.get(ref)) is None:
+            state = self._registry.state()
+            route = await self._made(ref, caller)
+            if state == self._registry.state():  # else it may have moved meanwhile
+                route = self._routes.setdefault(ref, route)
+                break
+        if not caller.sees(route.owner):
+            raise no_model(ref.name)
+        return route.loaded[pick(route.alias, key)]
+
+    def stale(self) -> bool:
+        """Whether there is anything to catch up with."""
+        return self._registry.state() != self._state or time.monotonic() > self._retry
+
+    async def catch_up(self) -> None:
+        """Bring every route to where the registry is now; one that cannot follow stays."""
+        if not self.stale():
+            return
+        async with self._turn:
+            if self.stale():
+                state = self._registry.state()
+                self._unserved = await asyncio.to_thread(self._registry.unserved)
+                self._versions.clear()
+                self._retry = math.inf
+                await asyncio.gather(*(self._follow(ref) for ref in list(self._routes)))
+                self._state = state
+
+    def forget(self, loaded: Loaded) -> None:
+        """Give up the routes that lead to a version; they are made again when asked for."""
+        for ref, route in list(self._routes.items()):
+            if any(each is loaded for each in route.loaded.values()):
+                del self._routes[ref]
+
+    async def _follow(self, ref: Ref) -> None:
+        before = self._routes.get(ref)
+        if before is None:
+            return
+        if ref.name in self._unserved:
+            self._routes.pop(ref, None)
+            _log.info("%s is no longer served", ref)
+        else:
+            try:
+                made = self._routes[ref] = await self._made(ref, LOCAL)
+            except NotFound:
+                self._routes.pop(ref, None)
+                _log.info("%s is gone", ref)
+            except ForetokenError as e:
+                self._retry = time.monotonic() + RETRY
+                _log.error("%s stays at %s: %s", ref, before.alias.target, e)
+                return
+            if before.alias != made.alias:
+                _log.info("%s moves to %s", ref, made.alias.target)
+        served = {id(each) for route in self._routes.values() for each in route.loaded.values()}
+        for loaded in before.loaded.values():
+            if id(loaded) not in served:
+                self._retire(loaded)
+
+    async def _made(self, ref: Ref, caller: Caller) -> _Route:
+        alias = await asyncio.to_thread(self._registry.alias, str(ref))
+        numbers = [alias.target.version]
+        if alias.target.canary is not None:
+            numbers.append(alias.target.canary.version)
+        versions = [await self._version(Ref(ref.name, version=n), caller) for n in numbers]
+        loaded = {version.number: await self._load(version) for version in versions}
+        return _Route(alias, versions[0].owner, loaded)
+
+    async def _version(self, ref: Ref, caller: Caller) -> Version:
+        found = self._versions.get(ref)
+        if found is None or self._registry.state() != self._state:
+            found = await asyncio.to_thread(self._registry.resolve, str(ref))
+            if len(self._versions) >= REMEMBERED:
+                self._versions.clear()
+            self._versions[ref] = found
+        if not caller.sees(found.owner):
+            raise no_model(ref.name)
+        if ref.name in self._unserved:
+            raise Unavailable(
+                f"{ref.name} has been unloaded; `foretoken models load {ref.name}` serves it again"
+            )
+        return found
+
+    def _parsed(self, text: str) -> Ref:
+        ref = self._refs.get(text)
+        if ref is None:
+            ref = Ref.parse(text)
+            if len(self._refs) >= REMEMBERED:
+                self._refs.clear()
+            self._refs[text] = ref
+        return ref
