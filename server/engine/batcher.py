@@ -193,8 +193,11 @@ class Batcher:
             return math.inf
         if not lane.limits.wait or lane.tokens >= lane.limits.batch_tokens:
             return 0.0
-        hurry = min(item.deadline for queue in lane.waiting.values() for item in queue)
-        return min(rank[1] + lane.limits.wait, hurry - 2 * lane.cost.expect(lane.tokens))
+        items = [item for queue in lane.waiting.values() for item in queue]
+        halfway = min((item.arrived + item.deadline) / 2 for item in items)
+        needed = 2 * lane.cost.expect(lane.tokens)
+        hurry = min(item.deadline for item in items) - needed
+        return min(rank[1] + lane.limits.wait, halfway, hurry)
 
     def _start(self, lane: Lane, items: list[Item], now: float) -> None:
         for item in items:

@@ -11,6 +11,7 @@ import pytest
 
 from foretoken.errors import DataLoss, Unavailable, Unsupported
 from foretoken.server.registry.loaded import Loaded, LoadedModels
+from tests.asynchronous import awaited
 
 
 class Loader:
@@ -35,17 +36,7 @@ class Loader:
         return load
 
 
-def run(test):
-    """Runs an async test on a loop of its own."""
-
-    def sync():
-        asyncio.run(test())
-
-    sync.__name__ = test.__name__
-    return sync
-
-
-@run
+@awaited
 async def test_a_version_loads_once():
     models, load = LoadedModels(2), Loader()
     first = await models.get("a", 1, load.of("a"))
@@ -53,7 +44,7 @@ async def test_a_version_loads_once():
     assert load.loads == 1
 
 
-@run
+@awaited
 async def test_many_callers_share_one_load():
     models, load = LoadedModels(2), Loader()
     made = await asyncio.gather(*(models.get("a", 1, load.of("a")) for _ in range(8)))
@@ -61,7 +52,7 @@ async def test_many_callers_share_one_load():
     assert load.loads == 1
 
 
-@run
+@awaited
 async def test_a_slow_load_does_not_hold_up_another_version():
     models, slow = LoadedModels(2), Loader()
     slow.release.clear()
@@ -72,7 +63,7 @@ async def test_a_slow_load_does_not_hold_up_another_version():
     assert (await waiting).key == "slow"
 
 
-@run
+@awaited
 async def test_a_caller_that_gives_up_does_not_end_the_load():
     models, slow = LoadedModels(2), Loader()
     slow.release.clear()
@@ -84,7 +75,7 @@ async def test_a_caller_that_gives_up_does_not_end_the_load():
     assert slow.loads == 1
 
 
-@run
+@awaited
 async def test_the_least_recently_used_version_goes_first():
     dropped = []
     models, load = LoadedModels(2, dropped.append), Loader()
@@ -97,7 +88,7 @@ async def test_the_least_recently_used_version_goes_first():
     assert models.nbytes == 2
 
 
-@run
+@awaited
 async def test_what_is_larger_than_the_budget_is_refused_before_it_loads():
     models, load = LoadedModels(10), Loader()
     with pytest.raises(Unsupported, match="11 bytes are more than model_bytes, 10"):
@@ -105,7 +96,7 @@ async def test_what_is_larger_than_the_budget_is_refused_before_it_loads():
     assert load.loads == 0
 
 
-@run
+@awaited
 async def test_a_failed_load_is_tried_again():
     models, load = LoadedModels(2), Loader()
     load.error = DataLoss("model.safetensors")
@@ -116,7 +107,7 @@ async def test_a_failed_load_is_tried_again():
     assert load.loads == 2
 
 
-@run
+@awaited
 async def test_what_is_dropped_while_it_loads_is_unavailable():
     models, slow = LoadedModels(2), Loader()
     slow.release.clear()
@@ -128,7 +119,7 @@ async def test_what_is_dropped_while_it_loads_is_unavailable():
     assert models.held() == []
 
 
-@run
+@awaited
 async def test_what_is_dropped_is_freed_with_its_last_user():
     models, load = LoadedModels(1), Loader()
     used = await models.get("a", 1, load.of("a"))
