@@ -1,0 +1,173 @@
+"""Calls of many messages: uploads and bidirectional streams."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from foretoken.errors import Cancelled, Overloaded, Unavailable
+from foretoken.server.doors.calls import Call, Metadata, Route
+
+__all__ = ["BidirectionalCall", "OpenStreams", "UploadCall"]
+
+
+class OpenStreams:
+    """The streams of a listener that are open now.
+
+    Args:
+        most: bound on their number.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.counts: Counter[str] = Counter()
+        self.draining = False
+        self._most = most
+        self._open: set[_StreamCall] = set()
+
+    def add(self, call: _StreamCall, method: str) -> None:
+        """Count a stream.
+
+        Raises:
+            Overloaded: if there are too many.
+        """
+        if len(self._open) >= self._most:
+            raise Overloaded(f"{self._most} streams are open in this worker, which is the bound")
+        self._open.add(call)
+        self.counts[method] += 1
+
+    def remove(self, call: _StreamCall, method: str) -> None:
+        """Count it no more."""
+        self._open.discard(call)
+        self.counts[method] -= 1
+        if not self.counts[method]:
+            del self.counts[method]
+
+    def drain(self) -> None:
+        """End the streams that wait for their callers, and the others as soon as they do."""
+        self.draining = True
+        for call in tuple(self._open):
+            call.drain()
+
+
+class _StreamCall(Call):
+    """What uploads and bidirectional streams have in common."""
+
+    __slots__ = ("_context", "_reader", "_streams", "cut")
+
+    request_streaming = True
+
+    def __init__(self, route: Route, metadata: Metadata, streams: OpenStreams) -> None:
+        super().__init__(route, metadata)
+        self._streams = streams
+        self._context: Any = None
+        self._reader: asyncio.Task[Any] | None = None
+        self.cut = False  # whether the caller's messages were ended by us
+
+    def drain(self) -> None:
+        """The server stops soon; an upload is in flight, and goes on."""
+
+    async def read(self) -> Any | None:
+        """The next message, or None when there will be none.
+
+        Raises:
+            InvalidInput: if it is malformed.
+            Cancelled: if the caller has gone.
+        """
+        began = time.monotonic()
+        try:
+            data = await self._context.read()
+        except grpc.aio.BaseError as e:
+            raise Cancelled("the caller has gone") from e
+        finally:
+            self._waited += time.monotonic() - began
+        return None if data is grpc.aio.EOF else self._parse(data)
+
+    async def _run(self, context: Any) -> Any:
+        """Admit the call, then run the service's handler, counted as an open stream."""
+        route = self._route
+        method, observer = route.method, route.desk.observer
+        self._context = context
+        self._admit(context, float("inf"))
+        self._streams.add(self, method)
+        observer.stream(method, 1)
+        try:
+            return await route.handler(self, self)
+        finally:
+            self._context = None
+            self._streams.remove(self, method)
+            observer.stream(method, -1)
+
+
+class UploadCall(_StreamCall):
+    """Many messages in, one out."""
+
+    __slots__ = ()
+
+    async def stream_unary(self, _messages: object, context: Any) -> bytes:
+        """Answer; this is what gRPC calls."""
+        try:
+            reply = await self._run(context)
+            sent: bytes = reply.SerializeToString()
+        except BaseException as e:
+            await self._fail(e, context)
+        self._ended()
+        return sent
+
+
+class BidirectionalCall(_StreamCall):
+    """Many messages in, many out."""
+
+    __slots__ = ()
+
+    response_streaming = True
+
+    async def stream_stream(self, _messages: object, context: Any) -> None:
+        """Answer; this is what gRPC calls."""
+        try:
+            await self._run(context)
+            if self.cut:
+                raise Unavailable("this server stops; open the stream again")
+        except BaseException as e:
+            await self._fail(e, context)
+        self._ended()
+
+    def drain(self) -> None:
+        """End the caller's messages if nothing of theirs is in flight."""
+        if self._reader is not None:
+            self.cut = True
+            self._reader.cancel()
+
+    async def read(self) -> Any | None:
+        """The next message, or None when there will be none, or the server stops."""
+        if self.cut or self._streams.draining:
+            self.cut = True
+            return None
+        self._reader = task = asyncio.current_task()
+        try:
+            return await super().read()
+        except asyncio.CancelledError:
+            if self.cut and task is not None and not task.uncancel():
+                return None
+            raise
+        finally:
+            self._reader = None
+
+    async def write(self, message: Message) -> None:
+        """Send a message; waits while the caller reads too slowly.
+
+        Raises:
+            Cancelled: if the caller has gone.
+        """
+        data = message.SerializeToString()
+        began = time.monotonic()
+        try:
+            await self._context.write(data)
+        except grpc.aio.BaseError as e:
+            raise Cancelled("the caller has gone") from e
+        finally:
+            self._waited += time.monotonic() - began
