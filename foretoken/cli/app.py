@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from foretoken.cli import backup, early_stop, extrapolate, models, serve, train, transfer
+from foretoken.cli import backup, early_stop, extrapolate, models, serve, tokens, train, transfer
 from foretoken.cli.output import guarded
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.add_typer(models.app, name="models")
 models.app.command("import")(transfer.import_model)
 models.app.command("export")(transfer.export_model)
+app.add_typer(tokens.app, name="tokens")
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
 app.command("train")(train.train)

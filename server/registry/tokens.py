@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from foretoken.errors import AlreadyExists, NotFound
 from foretoken.server.registry import schema
@@ -82,10 +82,19 @@ class Tokens:
             rows = connection.execute(select(schema.tokens).order_by(_T.name))
             return [_token(row) for row in rows]
 
-    def by_digest(self) -> dict[str, Token]:
-        """All tokens, also those that are no longer valid."""
+    def find(self, digest: str) -> Token | None:
+        """The token of that digest, also when it is no longer valid."""
         with self._database.read() as connection:
-            return {row.digest: _token(row) for row in connection.execute(select(schema.tokens))}
+            row = connection.execute(select(schema.tokens).where(_T.digest == digest)).one_or_none()
+            return None if row is None else _token(row)
+
+    def state(self) -> tuple[object, ...]:
+        """What is something else after a token was made or revoked, or a backup restored."""
+        said = select(
+            func.max(_T.id), func.max(_T.created), func.count(_T.revoked), func.max(_T.revoked)
+        )
+        with self._database.read() as connection:
+            return tuple(connection.execute(said).one())
 
 
 def _named(connection: Connection, name: str) -> Row[Any] | None:

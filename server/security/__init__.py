@@ -1,0 +1,1 @@
+"""Who calls and how often: tokens, the gate that reads them, and rate limits."""
