@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from foretoken.errors import DataLoss
+from foretoken.records import FileReport, Version
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.manifest import Manifest
-from foretoken.server.registry.records import Record, Version
 
 __all__ = ["FileReport", "verify"]
 
 MANIFEST = "manifest"  # what reports and errors call the manifest's own blob
-
-
-@dataclass(frozen=True)
-class FileReport(Record):
-    """A file of a version after a look at its bytes.
-
-    Args:
-        version: ``NAME:VERSION``.
-        file: its name in the artefact, or "manifest".
-        digest: that it should have.
-        size: bytes that it should have.
-        problem: what is wrong with it, empty if nothing is.
-    """
-
-    version: str
-    file: str
-    digest: str
-    size: int
-    problem: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the bytes are those that were registered."""
-        return not self.problem
 
 
 def verify(blobs: BlobStore, versions: Iterable[Version]) -> Iterator[FileReport]:

@@ -1,0 +1,5 @@
+"""``grpc/health.proto``: made by ``proto/generate.py``, typed by the stub."""
+
+from foretoken.proto.loading import module
+
+globals().update(module("grpc/health.proto"))
