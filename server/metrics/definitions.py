@@ -49,7 +49,8 @@ EXPOSED = (
     ),
     Definition(
         "foretoken_requests_total", "counter", ("model", "outcome"), "requests",
-        "Requests that a model has answered (outcome ok) or not (the name of the error's class).",
+        "Requests that a model has answered (outcome ok) or not (the name of the error's class); "
+        "those of one message count as one.",
     ),
     Definition(
         "foretoken_request_seconds", "histogram", ("model",), "seconds",
@@ -57,8 +58,8 @@ EXPOSED = (
     ),
     Definition(
         "foretoken_phase_seconds", "histogram", ("model", "phase"), "seconds",
-        "Parts of an answered request: waiting (queue), in the runtime (compute), and making "
-        "its reply's message (encode).", SECONDS,
+        "Parts of an answered request: waiting (queue), in the runtime (compute), and reading and "
+        "making messages (encode; all those of a stream together).", SECONDS,
     ),
     Definition(
         "foretoken_batch_rows", "histogram", ("model",), "rows",
@@ -90,8 +91,8 @@ EXPOSED = (
     ),
     Definition(
         "foretoken_auth_failures_total", "counter", ("reason",), "calls",
-        "gRPC calls refused for their token: none or a wrong one (unauthenticated), or one that "
-        "does not reach so far (permission_denied).",
+        "gRPC calls refused for their token: missing, unknown, expired, revoked, or one that does "
+        "not reach so far (scope).",
     ),
     Definition(
         "foretoken_rate_limited_total", "counter", (), "calls",

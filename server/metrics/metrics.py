@@ -25,7 +25,6 @@ OTHER = "other"
 MODELS = 200
 VERSIONS = 16  # of one model, for statistics
 METHODS = 200
-AUTH = {"UNAUTHENTICATED": "unauthenticated", "PERMISSION_DENIED": "permission_denied"}
 
 
 def _outcome(error: str) -> str:
@@ -131,7 +130,7 @@ class Metrics:
             model: that answered, "" when none did.
             code: gRPC status code's name.
             seconds: from the call's arrival.
-            encode: seconds that the reply's message took to make.
+            encode: seconds spent neither in the plane nor waiting for the caller.
         """
         count = self._rpcs.get((method, code)) or self._rpc(method, code)
         count[0] += 1
@@ -140,24 +139,27 @@ class Metrics:
         cell[-1] += seconds
         if model and code == "OK":
             (self._models.get(model) or self._others()).encoded(encode)
-        elif code in AUTH:
-            cell_of(self._cells, "foretoken_auth_failures_total", AUTH[code])[0] += 1
+        elif code == "PERMISSION_DENIED":
+            self.refused("scope")
 
     def stream(self, method: str, delta: int) -> None:
         """A gRPC stream has been opened (+1) or closed (-1)."""
         cell_of(self._cells, "foretoken_streams_live", self._method(method))[0] += delta
 
-    def cancelled(self, method: str) -> None:
-        """A gRPC call's caller has gone."""
+    def cancelled(self, method: str, model: str) -> None:  # noqa: ARG002
+        """A gRPC call's caller has gone; which model it meant is often not known."""
         cell_of(self._cells, "foretoken_cancellations_total", self._method(method))[0] += 1
 
-    def deadline_missed(self, method: str) -> None:
+    def deadline_missed(self, method: str, model: str) -> None:  # noqa: ARG002
         """A gRPC call's deadline has passed."""
         cell_of(self._cells, "foretoken_deadline_misses_total", self._method(method))[0] += 1
 
-    def rate_limited(self) -> None:
-        """A gRPC call was refused, for its token had used up its rate."""
-        cell_of(self._cells, "foretoken_rate_limited_total")[0] += 1
+    def refused(self, why: str, peer: str = "") -> None:  # noqa: ARG002
+        """The gate has refused a call: its token is missing, unknown, ..., or at its "rate"."""
+        if why == "rate":
+            cell_of(self._cells, "foretoken_rate_limited_total")[0] += 1
+        else:
+            cell_of(self._cells, "foretoken_auth_failures_total", why)[0] += 1
 
     # -- all workers together ---------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ h1 small { margin-left: .5rem; font-size: 1rem; font-weight: 400; letter-spacing
   color: var(--soft); }
 h2 { margin: 2.75rem 0 .75rem; font-size: 1.15rem; }
 h3 { margin: 1.25rem 0 .4rem; font-size: .95rem; font-weight: 600; color: var(--soft); }
-p { margin: .35rem 0; } p.soft, td p { color: var(--soft); } td p { font-size: .875rem; }
+p { margin: .35rem 0; } .soft, td p { color: var(--soft); } td p { font-size: .875rem; }
 a { color: var(--mark); text-underline-offset: .15em; }
 code, pre, dd { font-family: ui-monospace, "Cascadia Mono", "DejaVu Sans Mono", monospace;
   font-size: .9em; }
@@ -39,6 +39,7 @@ th, td { padding: .6rem 1.25rem .6rem 0; text-align: left; vertical-align: top;
 th { padding-top: 0; font-size: .875rem; font-weight: 600; color: var(--soft); }
 th:last-child, td:last-child { padding-right: 0; }
 td ul { margin: 0; padding: 0; list-style: none; white-space: nowrap; }
+li.soft { font-size: .875rem; }
 .alias { padding: .05rem .45rem; margin-left: .4rem; border: 1px solid var(--line);
   border-radius: 1rem; font-size: .8rem; }
 .live { margin-left: .5rem; color: var(--live); font-size: .875rem; }
@@ -65,7 +66,7 @@ PAGE = """<!doctype html>
 <dt>gRPC{tls}</dt><dd>{grpc}</dd>
 <dt>HTTP{tls}</dt><dd>{http}</dd>
 </dl>
-<p><a href="/metrics">metrics</a>, <a href="/healthz">alive?</a>, <a href="/readyz">ready?</a></p>
+<p><a href="/metrics">metrics</a>, <a href="/healthz">health</a>, <a href="/readyz">readiness</a></p>
 </section>
 <section>
 <h2>Models</h2>
@@ -150,7 +151,7 @@ def _models(overview: Overview) -> str:
 def _row(model: Listed) -> str:
     versions = [_version(version, model.served) for version in model.versions]
     if model.older > 0:
-        versions.append(f'<li><span class="idle">and {model.older} more</span></li>')
+        versions.append(f'<li class="soft">and {model.older} more</li>')
     return ROW.format(
         name=escape(model.name),
         summary=escape(model.summary),
