@@ -124,21 +124,23 @@ class Rollouts:
         before = self._routes.get(ref)
         if before is None:
             return
-        if ref.name in self._unserved:
+        after = None
+        try:
+            if ref.name not in self._unserved:
+                after = await self._made(ref, LOCAL)
+        except NotFound:
+            pass
+        except ForetokenError as e:
+            self._retry = time.monotonic() + RETRY
+            _log.error("%s stays at %s: %s", ref, before.alias.target, e)
+            return
+        if after is None:
             self._routes.pop(ref, None)
             _log.info("%s is no longer served", ref)
         else:
-            try:
-                made = self._routes[ref] = await self._made(ref, LOCAL)
-            except NotFound:
-                self._routes.pop(ref, None)
-                _log.info("%s is gone", ref)
-            except ForetokenError as e:
-                self._retry = time.monotonic() + RETRY
-                _log.error("%s stays at %s: %s", ref, before.alias.target, e)
-                return
-            if before.alias != made.alias:
-                _log.info("%s moves to %s", ref, made.alias.target)
+            self._routes[ref] = after
+            if before.alias != after.alias:
+                _log.info("%s moves to %s", ref, after.alias.target)
         served = {id(each) for route in self._routes.values() for each in route.loaded.values()}
         for loaded in before.loaded.values():
             if id(loaded) not in served:
