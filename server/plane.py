@@ -191,6 +191,11 @@ class Plane:
         ]
 
     @property
+    def closing(self) -> bool:
+        """Whether new requests are refused, because the server drains or has ended."""
+        return self._closing
+
+    @property
     def inflight(self) -> int:
         """Requests that are being answered now."""
         return self._inflight
