@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -62,13 +63,13 @@ class HttpDoor:
         config = await asyncio.to_thread(self._config, grpc_port or self._settings.grpc_port)
         listening = await asyncio.to_thread(_listening, self._settings.host, port)
         self._server = _server(config)
-        self._serving = asyncio.create_task(self._server.serve([listening]))
+        self._serving = asyncio.create_task(self._server.serve(listening))
         while not self._server.started:
             if self._serving.done():
                 await self._serving
                 raise Unavailable(f"cannot serve HTTP on {self._settings.host}:{port}")
             await asyncio.sleep(0)
-        return int(listening.getsockname()[1])
+        return int(listening[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Close the port; answers under way have two seconds to end."""
@@ -149,17 +150,38 @@ def _server(config: uvicorn.Config) -> uvicorn.Server:
     return Server(config)
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    """A socket on a port that other workers may listen on as well."""
+def _listening(host: str, port: int) -> list[socket.socket]:
+    """Sockets on every address of the host, on a port that other workers may listen on as well."""
+    bound: list[socket.socket] = []
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.socket(family, kind, protocol)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in sorted({(family, address[0]) for family, *_, address in found}):
+            number = bound[0].getsockname()[1] if bound else port
+            try:
+                bound.append(_bound(family, str(address), number))
+            except OSError as e:  # "localhost" may have a name for an IPv6 that is switched off
+                if e.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    raise
+        if not bound:
+            raise OSError(errno.EADDRNOTAVAIL, "it is no address of this machine")
+    except (OSError, UnicodeError) as e:
+        for listening in bound:
+            listening.close()
+        reason = getattr(e, "strerror", None) or e
+        raise Unavailable(f"cannot listen on {host}:{port}: {reason}") from e
+    return bound
+
+
+def _bound(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6 and address != "::":  # that stands for IPv4 too
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        listening.bind(address)
+        listening.bind((address, port))
         listening.setblocking(False)
-    except OSError as e:
-        raise Unavailable(f"cannot listen on {host}:{port}: {e.strerror or e}") from e
+    except OSError:
+        listening.close()
+        raise
     return listening

@@ -66,7 +66,8 @@ PAGE = """<!doctype html>
 <dt>gRPC{tls}</dt><dd>{grpc}</dd>
 <dt>HTTP{tls}</dt><dd>{http}</dd>
 </dl>
-<p><a href="/metrics">metrics</a>, <a href="/healthz">health</a>, <a href="/readyz">readiness</a></p>
+<p><a href="/metrics">metrics</a>, <a href="/healthz">health</a>,
+<a href="/readyz">readiness</a></p>
 </section>
 <section>
 <h2>Models</h2>
