@@ -21,7 +21,7 @@ from foretoken.server.settings import Settings
 
 __all__ = ["Inference"]
 
-_AT_ONCE = 500  # microseconds of encoding that the event loop may be held up
+_AT_ONCE = 1000  # microseconds of encoding that the event loop may be held up
 
 
 class _Form:
