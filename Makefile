@@ -7,7 +7,7 @@ SET    := $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
 .PHONY: serve test test-slow check bench clean
 
 serve: $(VENV)/.serve
-	$(BIN)/foretoken serve
+	$(BIN)/foretoken serve --demo
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -m "not slow and not peers"

@@ -2,24 +2,150 @@
 
 from __future__ import annotations
 
-import numpy as np
-from rich.console import Console
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from foretoken.cli.registry import DataDir
-from foretoken.estimators import CurveExtrapolator
 
-DEMO = 0.9 - 0.6 * np.arange(1, 11) ** -0.5  # ten epochs of a curve that saturates at 0.9
+if TYPE_CHECKING:
+    from foretoken.server.settings import Settings
+
+READY = "foretoken is ready"  # how the line begins that says so
+CURVE = (0.31, 0.45, 0.53, 0.59, 0.63, 0.66, 0.68, 0.70, 0.71, 0.72)  # accuracy by epoch
+DEMO_SECONDS = 30
 
 
 def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="0 takes a free one.")] = None,
+    http_port: Annotated[int | None, typer.Option(help="0 takes a free one.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that share the ports and the cores.")
+    ] = None,
     data_dir: DataDir = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings; read again on SIGHUP.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file; with --tls-key.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file; with --tls-cert.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM file; clients must show what it signed.")
+    ] = None,
+    require_tokens: Annotated[
+        bool | None,
+        typer.Option("--require-tokens", help="Refuse calls without a token.", show_default=False),
+    ] = None,
+    drain: Annotated[
+        float | None, typer.Option(help="Seconds that calls have to end after SIGTERM.")
+    ] = None,
+    log: Annotated[str | None, typer.Option(help="Calls to log: all or errors.")] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="When ready, extrapolate a curve over gRPC and show it.")
+    ] = False,
 ) -> None:
-    """Register the bundled models and show that they answer; the network server comes next."""
-    posterior = CurveExtrapolator(data_dir=data_dir).extrapolate(DEMO, at=[100.0])
-    low, high = posterior.quantile([0.05, 0.95])[:, 0]
-    console = Console()
-    console.print(
-        f"lcpfn, ten epochs seen, at epoch 100: {posterior.mean[0]:.3f} "
-        f"(90 %: {low:.3f} to {high:.3f})"
-    )
-    console.print("server comes next; in-process use and the command line work today")
+    """Serve the registry's models over gRPC and HTTP, until SIGTERM or Ctrl-C.
+
+    Every setting is also a variable FORETOKEN_... and a line in the configuration file.
+    """
+    began = time.monotonic()
+    given = {
+        "host": host,
+        "grpc_port": grpc_port,
+        "http_port": http_port,
+        "workers": workers,
+        "data_dir": data_dir,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "require_tokens": require_tokens,
+        "drain": drain,
+        "log": log,
+    }
+    # Imported late: other commands have no need of it.
+    from foretoken.server.processes.server import serve as run  # noqa: PLC0415
+    from foretoken.server.settings import load_settings  # noqa: PLC0415
+
+    def again() -> Settings:
+        return load_settings(config, **given)
+
+    def announce(settings: Settings, models: Sequence[Mapping[str, Any]]) -> None:
+        _say(ready_text(settings, models, time.monotonic() - began))
+        if demo:
+            _demonstrate(settings, models)
+
+    run(again(), again, announce)
+
+
+def ready_text(settings: Settings, models: Sequence[Mapping[str, Any]], seconds: float) -> str:
+    """What is printed once the server answers.
+
+    Args:
+        settings: with the ports taken.
+        models: those served, each with ``name``, ``version`` and ``task``.
+        seconds: that the start took.
+    """
+    address = address_of(settings, settings.grpc_port)
+    scheme = "https" if settings.tls_cert else "http"
+    lines = [
+        f"{READY}: gRPC {address}, HTTP {scheme}://{address_of(settings, settings.http_port)}, "
+        f"workers {settings.workers}, started in {seconds:.1f} s",
+        f"data dir  {settings.data_dir}",
+        *(f"model     {m['name']}:{m['version']}  ({m['task']})" for m in models),
+    ]
+    if any(model["name"] == "lcpfn" for model in models):
+        lines += ["", *_examples(address)]
+    return "\n".join(lines)
+
+
+def address_of(settings: Settings, port: int) -> str:
+    """An address under which this machine reaches the port."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _examples(address: str) -> list[str]:
+    values = " ".join(map(str, CURVE))
+    return [
+        "Try it in a shell:",
+        f"  printf '%s\\n' {values} > curve.csv",
+        f"  foretoken extrapolate lcpfn --server {address} --curve curve.csv --horizon 100",
+        "or in Python:",
+        "  from foretoken import CurveExtrapolator",
+        f'  extrapolator = CurveExtrapolator("lcpfn", server="{address}")',
+        f"  print(extrapolator.extrapolate({list(CURVE[:5])}, at=[50, 100]).mean)",
+    ]
+
+
+def _demonstrate(settings: Settings, models: Sequence[Mapping[str, Any]]) -> None:
+    """Run the command that was just shown, in a process of its own as any caller would."""
+    if settings.require_tokens or settings.tls_cert or not models:
+        _say("no demonstration: it has neither a token nor the certificate's authority")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        curve = Path(folder) / "curve.csv"
+        curve.write_text("".join(f"{value}\n" for value in CURVE), "utf-8")
+        address = address_of(settings, settings.grpc_port)
+        command = ["extrapolate", "lcpfn", "--server", address, "--curve", str(curve)]
+        command += ["--horizon", "100", "--rows", "6"]
+        _say(f"\n$ foretoken {' '.join(command)}")
+        subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-P", "-c", "from foretoken.cli import main; main()", *command],
+            check=False,
+            timeout=DEMO_SECONDS,
+        )
+
+
+def _say(text: str) -> None:
+    """Print for people; nobody may be reading any more."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        pass

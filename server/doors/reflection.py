@@ -60,7 +60,8 @@ def _first_version() -> ServiceDescriptor:
     file.package = "grpc.reflection.v1"
     for message in file.message_type:
         for field in message.field:
-            field.type_name = field.type_name.replace(f".{_ALPHA}.", ".grpc.reflection.v1.")
+            if field.type_name:
+                field.type_name = field.type_name.replace(f".{_ALPHA}.", ".grpc.reflection.v1.")
     for method in file.service[0].method:
         method.input_type = method.input_type.replace(_ALPHA, "grpc.reflection.v1")
         method.output_type = method.output_type.replace(_ALPHA, "grpc.reflection.v1")

@@ -1,0 +1,103 @@
+"""What one worker serves with, put together: registry, plane, gate, services, both ports."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from foretoken.server.doors.http import HttpDoor
+from foretoken.server.doors.listen import listen
+from foretoken.server.doors.oip import oip
+from foretoken.server.doors.reflection import reflection
+from foretoken.server.doors.service import Service
+from foretoken.server.log import Log
+from foretoken.server.metrics import Metrics
+from foretoken.server.plane import Plane
+from foretoken.server.processes.claims import METRICS
+from foretoken.server.processes.lifeline import Message
+from foretoken.server.processes.peers import Peers
+from foretoken.server.registry.registry import Registry
+from foretoken.server.security.gate import TokenGate
+from foretoken.server.security.limiter import Limiter
+from foretoken.server.settings import Settings
+from foretoken.server.statistics import Statistics
+
+__all__ = ["Serving"]
+
+LIMITS = "limits"
+CLOSING = 1.0  # seconds of the drain that are kept for closing what is empty
+
+
+class Serving:
+    """One worker's server, from the registry to the ports.
+
+    Args:
+        settings: with ports as numbers.
+        run: the run folder.
+        number: of the worker.
+        log: of the worker.
+
+    Raises:
+        ForetokenError: if the data dir cannot be used.
+    """
+
+    def __init__(self, settings: Settings, run: Path, number: int, log: Log) -> None:
+        self._settings = settings
+        self._ready = False
+        self._registry = Registry.open(settings.data_dir)
+        self._metrics = Metrics(run / METRICS)
+        self._plane = Plane(self._registry, settings, self._metrics)
+        self._limiter = Limiter(run / LIMITS)
+        self._log = log
+        self._peers = Peers(run, number, self._plane.follow, log)
+        self._http = HttpDoor(self._plane, self._metrics, settings, lambda: self._ready)
+        gate = TokenGate(self._registry, settings, self._limiter, self._refused)
+        self._listener = listen(self._services(), gate, self._metrics, log, settings)
+
+    def _services(self) -> list[Service]:
+        services = [
+            oip(self._plane, Statistics(self._metrics), self._settings),
+        ]
+        return [*services, *reflection(services)]
+
+    async def start(self) -> list[Message]:
+        """Load the champions, warm them up, and listen; returns what is served.
+
+        Raises:
+            ForetokenError: if a port cannot be had or a setting is not acceptable.
+        """
+        await self._metrics.start()
+        await self._http.start(self._settings.http_port)  # tells of loading meanwhile
+        await self._plane.start()
+        await self._peers.start()
+        await self._listener.start(self._settings.grpc_port)
+        self._ready = True
+        return [
+            {"name": held.version.name, "version": held.version.number, "task": str(held.task)}
+            for held in sorted(self._plane.loaded, key=lambda held: held.version.ref)
+        ]
+
+    async def stop(self, *, replaced: bool) -> None:
+        """Say that it ends, take nothing new, let what is in flight end, and close everything.
+
+        Args:
+            replaced: another worker serves in its place, so callers of the HTTP port need not hear
+                of it; else that port tells until the end that the server is not ready.
+        """
+        end = time.monotonic() + self._settings.drain
+        self._ready = False
+        if replaced:
+            await self._http.stop()
+        await self._listener.stop(max(0.0, end - time.monotonic() - CLOSING))
+        await self._plane.drain(max(0.0, end - time.monotonic() - CLOSING))
+        await self._plane.close()
+        await self._peers.stop()
+        await self._http.stop()
+        await self._metrics.stop()
+        await asyncio.to_thread(self._registry.close)
+        self._limiter.close()
+
+    def _refused(self, why: str, peer: str) -> None:
+        self._metrics.refused(why, peer)
+        self._log.event("refused", "warning", why=why, peer=peer)
