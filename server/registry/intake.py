@@ -44,35 +44,35 @@ def check_files(files: Mapping[str, Path]) -> None:
 
 def _check_content(name: str, path: Path) -> None:
     if name.endswith(".safetensors"):
-        _check_safetensors(path)
+        _check_safetensors(name, path)
         return
-    _refuse_pickle(path)
+    _refuse_pickle(name, path)
     if name.endswith(".json"):
         try:
             json.loads(path.read_bytes())
-        except ValueError as e:
-            raise InvalidInput(f"{path}: not JSON ({e}); write it again") from e
+        except (ValueError, RecursionError) as e:
+            raise InvalidInput(f"{name}: not JSON ({e}); write it again") from e
 
 
-def _check_safetensors(path: Path) -> None:
+def _check_safetensors(name: str, path: Path) -> None:
     try:
         with safe_open(path, framework="numpy") as file:
-            names = file.keys()
+            tensors = file.keys()
     except SafetensorError as e:
-        _refuse_pickle(path)
+        _refuse_pickle(name, path)
         raise InvalidInput(
-            f"{path}: not a whole safetensors file ({e}); it may have been cut short: copy or save "
+            f"{name}: not a whole safetensors file ({e}); it may have been cut short: copy or save "
             "it again"
         ) from e
-    if not names:
-        raise InvalidInput(f"{path}: holds no tensors; save the model's weights in it")
+    if not tensors:
+        raise InvalidInput(f"{name}: holds no tensors; save the model's weights in it")
 
 
-def _refuse_pickle(path: Path) -> None:
+def _refuse_pickle(name: str, path: Path) -> None:
     with path.open("rb") as file:
         head = file.read(4)
     if head.startswith(_PICKLES):
         raise InvalidInput(
-            f"{path}: its content is a pickle, which is never loaded; convert it with "
+            f"{name}: its content is a pickle, which is never loaded; convert it with "
             "`foretoken models import`"
         )

@@ -27,6 +27,7 @@ __all__ = [
     "referenced",
     "remove",
     "settle",
+    "taken",
 ]
 
 _V = schema.model_versions.c
@@ -55,6 +56,11 @@ class Candidate:
     origin: Origin = Origin.USER
     release: str | None = None
     owner: str | None = None
+
+
+def taken(name: str) -> AlreadyExists:
+    """What is said to who may not register under a name: not whose it is."""
+    return AlreadyExists(f"the name {name!r} is taken; register under another one")
 
 
 def lineage(parent: Version | None, relation: str | None) -> Parent | None:
@@ -106,7 +112,7 @@ def _next_number(connection: Connection, candidate: Candidate, now: datetime) ->
         row = {"name": name, "created": now, "last_version": 0, "owner": owner}
         connection.execute(insert(table).values(row))
     elif owner not in (None, found.owner):
-        raise AlreadyExists(f"the name {name!r} is taken; register under another one")
+        raise taken(name)
     connection.execute(update(table).where(this).values(last_version=table.c.last_version + 1))
     number: int = connection.execute(select(table.c.last_version).where(this)).scalar_one()
     return number
