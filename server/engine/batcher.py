@@ -18,12 +18,14 @@ from dataclasses import dataclass
 from foretoken.errors import InternalError, Overloaded
 from foretoken.models.contract import Arrays
 from foretoken.server.engine import batches
+from foretoken.server.engine.batches import Extent
 from foretoken.server.engine.lane import Item, Lane
 from foretoken.server.engine.observer import SILENT, Batch, Observer
 from foretoken.server.terms import Terms
 
 __all__ = ["Batcher"]
 
+_AT_ONCE = (0.0,)  # seconds that a call waits which runs at once
 INLINE = 2e-4  # seconds: what takes less is not worth the way to another thread and back
 
 
@@ -118,11 +120,7 @@ class Batcher:
         items = [lane.item(arrays, terms.deadline, loop.create_future()) for arrays in calls]
         if first:
             self.admit(lane, items, terms.deadline)
-        if len(items) == 1 and self._at_once(lane, items[0]):
-            outcome = _work(lane, items)
-            self._finish(lane, items, outcome)
-        else:
-            self._enqueue(lane, items, terms.priority)
+        self._enqueue(lane, items, terms.priority)
         try:
             made = [await item.done for item in items]
         except BaseException:
@@ -137,11 +135,35 @@ class Batcher:
         slowest = max(items, key=lambda item: item.queued + item.compute)
         return made, slowest.queued, slowest.compute
 
-    def _at_once(self, lane: Lane, item: Item) -> bool:
-        """Whether to run a call right here: it is short, and has nobody to wait for."""
+    def at_once(self, lane: Lane, inputs: Arrays) -> tuple[Arrays, float] | None:
+        """Run a call right here, if it is short and nobody waits: outputs and writes, and seconds.
+
+        Raises:
+            As ``run`` does.
+        """
         if lane.count or lane.limits.wait:
-            return False
-        return 0 < lane.cost.expect(item.extent.tokens) < INLINE
+            return None
+        extent = Extent.of(lane.measure(inputs))
+        tokens = extent.tokens
+        if not 0 < lane.cost.expect(tokens) < INLINE:
+            return None
+        began = time.perf_counter()
+        made = lane.run(lane.graph.name, inputs)
+        seconds = time.perf_counter() - began
+        lane.cost.learn(tokens, seconds)
+        self._observer.batch(
+            Batch(
+                lane.model,
+                lane.version,
+                lane.graph.name,
+                extent.rows,
+                tokens,
+                tokens,
+                _AT_ONCE,
+                seconds,
+            )
+        )
+        return made, seconds
 
     def _enqueue(self, lane: Lane, items: Sequence[Item], priority: int) -> None:
         for item in items:

@@ -6,7 +6,7 @@ Letters: B rows, other letters as the graph declares them. All of it is pure.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,7 @@ def sizes(tensors: Sequence[Tensor], arrays: Arrays) -> dict[str, int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
+class Extent(NamedTuple):
     """How large a call is: its rows, and its lengths other than the batch, in declared order."""
 
     rows: int
@@ -52,13 +51,13 @@ class Extent:
     @classmethod
     def of(cls, call: Sizes) -> Extent:
         """That of a call with these sizes."""
-        lengths = tuple(length for letter, length in call.items() if letter != BATCH)
-        return cls(call.get(BATCH, 1), lengths)
+        lengths = dict(call)
+        return cls(lengths.pop(BATCH, 1), tuple(lengths.values()))
 
     @property
     def tokens(self) -> int:
         """Cost: for each row the sum of its lengths, at least one."""
-        return self.rows * max(1, sum(self.lengths))
+        return self.rows * (sum(self.lengths) or 1)
 
     def with_(self, other: Extent) -> Extent:
         """That of a batch of both: rows add up, other lengths are the longest."""

@@ -131,10 +131,15 @@ async def _answer(
     """Outputs of ``calls``, in order; graphs of one round run side by side."""
     if not calls:
         return []
-    names = list(dict.fromkeys(call.graph for call in calls))
+    names = dict.fromkeys([call.graph for call in calls])
     for name in names:
         if name not in lanes:
             raise InternalError(f"a predictor calls graph {name!r}; its model has {list(lanes)}")
+    if len(calls) == 1:
+        call, lane = calls[0], lanes[calls[0].graph]
+        if (short := batcher.at_once(lane, _with_reads(call))) is not None:
+            times.compute += short[1]
+            return [_keep(call, lane.graph, short[0])]
     answers: list[Arrays] = [{}] * len(calls)
     spent: list[tuple[float, float]] = []
 
@@ -148,7 +153,7 @@ async def _answer(
         spent.append((queued, ran))
 
     if len(names) == 1:
-        await on(names[0])
+        await on(calls[0].graph)
     else:
         await _side_by_side([on(name) for name in names])
     slowest = max(spent, key=sum)

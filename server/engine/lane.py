@@ -81,20 +81,27 @@ class Lane:
     count: int = 0  # of waiting calls
     tokens: int = 0  # of waiting calls, without padding
 
-    def item(self, inputs: Arrays, deadline: float, done: asyncio.Future[Arrays]) -> Item:
-        """A call on this lane.
+    def __post_init__(self) -> None:
+        self._taken = (*self.graph.inputs, *self.graph.reads)
+
+    def measure(self, inputs: Arrays) -> batches.Sizes:
+        """Lengths of a call's letters.
 
         Raises:
             InvalidInput: if its arrays are not what the graph declares, or too large.
         """
-        sizes = batches.sizes((*self.graph.inputs, *self.graph.reads), inputs)
-        extent = Extent.of(sizes)
-        if extent.tokens > self.limits.request_tokens:
+        sizes = batches.sizes(self._taken, inputs)
+        if (tokens := Extent.of(sizes).tokens) > self.limits.request_tokens:
             raise InvalidInput(
-                f"this request comes to {extent.tokens} tokens; the server takes at most "
+                f"this request comes to {tokens} tokens; the server takes at most "
                 f"{self.limits.request_tokens} at once: ask for less, or in parts"
             )
-        return Item(inputs, sizes, extent, deadline, time.monotonic(), done)
+        return sizes
+
+    def item(self, inputs: Arrays, deadline: float, done: asyncio.Future[Arrays]) -> Item:
+        """A call on this lane; errors as for ``measure``."""
+        sizes = self.measure(inputs)
+        return Item(inputs, sizes, Extent.of(sizes), deadline, time.monotonic(), done)
 
     def add(self, item: Item, priority: int) -> None:
         """Let an item wait."""

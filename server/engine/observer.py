@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 __all__ = ["SILENT", "Batch", "Observer", "Served", "Shed"]
 
 Shed = Literal["queue", "deadline"]  # a full queue, or a deadline that cannot be met
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(NamedTuple):
     """One call of a runtime, made of calls of one or many requests.
 
     Args:
@@ -36,8 +34,7 @@ class Batch:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(NamedTuple):
     """One request that has left the plane, answered or not.
 
     Args:

@@ -278,8 +278,29 @@ async def test_a_short_call_with_nobody_waiting_runs_at_once_on_this_thread():
     bench.lane.run = lambda graph, inputs: (
         threads.append(threading.current_thread()) or {"sum": inputs["x"].sum(axis=1)}
     )
-    assert await bench.ask(2) == 2
+    made, seconds = bench.batcher.at_once(bench.lane, {"x": np.array([[2.0]], np.float32)})
+    assert made["sum"] == [2]
+    assert 0 < seconds < 1
     assert threads == [threading.main_thread()]
+    assert bench.heard.batches[-1].queued == (0.0,)
+
+
+@awaited
+async def test_no_call_overtakes_those_that_wait_and_no_long_one_runs_at_once():
+    bench = Bench()
+    row = {"x": np.array([[2.0]], np.float32)}
+    assert bench.batcher.at_once(bench.lane, row) is None  # nothing is known of its cost
+    bench.lane.cost.learn(1, 0.01)
+    assert bench.batcher.at_once(bench.lane, row) is None
+    for _ in range(300):
+        bench.lane.cost.learn(1, 1e-5)
+    bench.runtime.gate.clear()
+    bench.lane.limits = Limits(wait=0.01)
+    waiting = bench.ask(1)
+    await asyncio.sleep(0)
+    assert bench.batcher.at_once(bench.lane, row) is None
+    bench.runtime.gate.set()
+    assert await waiting == 1
 
 
 @awaited
