@@ -194,9 +194,11 @@ class Metrics:
         return await asyncio.to_thread(exposition, cells, accept)
 
     async def _keep_sharing(self, share: Share) -> None:
-        while not self._stopping.is_set():
+        last = False
+        while not last:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), PERIOD)
+            last = self._stopping.is_set()
             try:
                 await asyncio.to_thread(share.write, self._own())
             except OSError:  # a full disk must not end the counting; the next may succeed
