@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         require_tokens: refuse calls without a token; those that change the registry are refused
             without one anyway, unless ``host`` is the loopback.
         message_bytes: most bytes of one gRPC message.
+        upload_bytes: most bytes of all files of a version that is registered over the network.
         deadline: seconds for calls that bring none of their own.
         drain: seconds that calls in flight have to end after SIGTERM.
         streams: most open streams in one worker.
@@ -76,6 +77,7 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = None
     require_tokens: bool = False
     message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
+    upload_bytes: int = Field(default=8 << 30, ge=1)
     deadline: Seconds = 60.0
     drain: Seconds = 30.0
     streams: int = Field(default=1024, ge=1)

@@ -6,10 +6,12 @@ import asyncio
 import time
 from pathlib import Path
 
+from foretoken.server.admin import Admin
 from foretoken.server.doors.http import HttpDoor
 from foretoken.server.doors.listen import listen
 from foretoken.server.doors.oip import oip
 from foretoken.server.doors.reflection import reflection
+from foretoken.server.doors.registry import registry
 from foretoken.server.doors.service import Service
 from foretoken.server.log import Log
 from foretoken.server.metrics import Metrics
@@ -51,6 +53,7 @@ class Serving:
         self._limiter = Limiter(run / LIMITS)
         self._log = log
         self._peers = Peers(run, number, self._plane.follow, log)
+        self._admin = Admin(self._plane, self._peers.follow, settings.upload_bytes)
         self._http = HttpDoor(self._plane, self._metrics, settings, lambda: self._ready)
         gate = TokenGate(self._registry, settings, self._limiter, self._refused)
         self._listener = listen(self._services(), gate, self._metrics, log, settings)
@@ -58,6 +61,7 @@ class Serving:
     def _services(self) -> list[Service]:
         services = [
             oip(self._plane, Statistics(self._metrics), self._settings),
+            registry(self._admin),
         ]
         return [*services, *reflection(services)]
 
@@ -92,6 +96,7 @@ class Serving:
         await self._listener.stop(max(0.0, end - time.monotonic() - CLOSING))
         await self._plane.drain(max(0.0, end - time.monotonic() - CLOSING))
         await self._plane.close()
+        self._admin.close()
         await self._peers.stop()
         await self._http.stop()
         await self._metrics.stop()
