@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from foretoken.client import AsyncClient as AsyncClient
+    from foretoken.client import Client as Client
     from foretoken.estimators import CurveExtrapolator as CurveExtrapolator
 
-_HOMES = {"CurveExtrapolator": "foretoken.estimators"}
+_HOMES = {
+    "AsyncClient": "foretoken.client",
+    "Client": "foretoken.client",
+    "CurveExtrapolator": "foretoken.estimators",
+}
 
-__all__ = ["CurveExtrapolator", "__version__"]
+__all__ = ["AsyncClient", "Client", "CurveExtrapolator", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

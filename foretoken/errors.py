@@ -128,11 +128,12 @@ class InternalError(ForetokenError):
 
     Args:
         message: what was being done.
+        id: under which it stands in a server's log; a new one by default, empty if there is none.
     """
 
-    def __init__(self, message: str) -> None:
-        self.id = uuid.uuid4().hex
-        super().__init__(f"{message} (error id {self.id})")
+    def __init__(self, message: str, id: str | None = None) -> None:  # noqa: A002
+        self.id = uuid.uuid4().hex if id is None else id
+        super().__init__(f"{message} (error id {self.id})" if self.id else message)
 
 
 class ForetokenWarning(UserWarning):

@@ -1,0 +1,77 @@
+"""The methods of the server that the client calls, and which of them may be tried again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message_factory import GetMessageClass
+
+from foretoken.proto.loading import service
+
+__all__ = ["METHODS", "Method", "method"]
+
+# By definition and service; True may be tried again: it changes nothing.
+_SAFE = {
+    ("foretoken/v1/curves.proto", "Curves"): {"Extrapolate": True, "Watch": False},
+    ("foretoken/v1/registry.proto", "Registry"): {
+        "List": True,
+        "Versions": True,
+        "Show": True,
+        "Aliases": True,
+        "History": True,
+        "GetOptions": True,
+        "Verify": True,
+        "Register": False,
+        "SetAlias": False,
+        "DeleteAlias": False,
+        "Rollback": False,
+        "SetOptions": False,
+        "Delete": False,
+        "Load": False,
+        "Unload": False,
+    },
+    ("grpc/health.proto", "Health"): {"Check": True},
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a service.
+
+    Args:
+        service: full name.
+        name: of the method.
+        parse: bytes to a message of its reply.
+        safe: whether a call may be sent again after it failed.
+    """
+
+    service: str
+    name: str
+    parse: Callable[[bytes], Any]
+    safe: bool
+
+    @property
+    def path(self) -> str:
+        """As gRPC addresses it."""
+        return f"/{self.service}/{self.name}"
+
+
+def _methods() -> dict[str, Method]:
+    found = {}
+    for (path, name), methods in _SAFE.items():
+        described = service(path, name)
+        for called, safe in methods.items():
+            reply = GetMessageClass(described.methods_by_name[called].output_type)
+            made = Method(described.full_name, called, reply.FromString, safe)
+            found[f"{name}.{called}"] = made
+    return found
+
+
+METHODS = _methods()
+
+
+def method(name: str) -> Method:
+    """A method by ``Service.Method``."""
+    return METHODS[name]
