@@ -46,8 +46,8 @@ async def refused(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.NOT_FOUND:
         message = "there is nothing at this path; / lists what there is"
     elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = headers.get("Allow", "other methods")
-        message = f"{request.method} is not answered at this path; it takes {allowed}"
+        headers["Allow"] = ", ".join(sorted(headers.get("Allow", "").split(", ")))
+        message = f"{request.method} is not answered at this path; it takes {headers['Allow']}"
     kind = HTTPStatus(error.status_code).phrase.title().replace(" ", "")
     return _answer(kind, message, error.status_code, headers)
 
