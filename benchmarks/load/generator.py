@@ -79,6 +79,7 @@ class Result:
         late: 99th percentile of the milliseconds by which calls of an open loop left too late.
         pushback: calls answered RESOURCE_EXHAUSTED that said when to come back.
         details: an example of the text for each code but OK.
+        uncounted: calls made while warming up.
         trace: status codes by the bucket (``BUCKET`` seconds) in which the calls were due.
         refused: as p50 and p99, milliseconds of calls answered RESOURCE_EXHAUSTED.
     """
@@ -91,6 +92,7 @@ class Result:
     cpu: float
     late: float = 0.0
     pushback: int = 0
+    uncounted: int = 0
     details: dict[str, str] = field(default_factory=dict)
     trace: list[dict[str, int]] = field(default_factory=list)
     refused: tuple[float, float] = (float("nan"), float("nan"))
@@ -122,7 +124,7 @@ class Load:
         self._late: list[float] = []
         self._details: dict[str, str] = {}
         self._trace: list[Counter[str]] = []
-        self._pushback = 0
+        self._pushback = self._uncounted = 0
         self._start = 0.0  # what was due before does not count
         self._end = 0.0
 
@@ -181,6 +183,8 @@ class Load:
             error = e
         if due >= self._start:
             self._note(due, time.perf_counter() - due, error)
+        else:
+            self._uncounted += 1
 
     def _note(self, due: float, taken: float, error: grpc.aio.AioRpcError | None) -> None:
         code = "OK" if error is None else error.code().name
@@ -209,6 +213,7 @@ class Load:
             cpu=cpu,
             late=percentiles(self._late, 99)[0],
             pushback=self._pushback,
+            uncounted=self._uncounted,
             details=self._details,
             trace=[dict(bucket) for bucket in self._trace],
             refused=(percentiles(self._refused, 50)[0], percentiles(self._refused, 99)[0]),
