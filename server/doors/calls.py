@@ -8,9 +8,9 @@ serialised here rather than by gRPC, so that malformed ones become errors of our
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -25,7 +25,7 @@ from foretoken.errors import (
     Unavailable,
 )
 from foretoken.server.doors.gate import Gate, RpcObserver
-from foretoken.server.doors.metadata import RequestIds, priority_of
+from foretoken.server.doors.metadata import KEY, PRIORITY, RequestIds, priority_of
 from foretoken.server.doors.status import describe, pushback, status_of
 from foretoken.server.log import Level, Log, describe_bug
 from foretoken.server.terms import Caller, Scope, Terms
@@ -33,7 +33,7 @@ from foretoken.server.terms import Caller, Scope, Terms
 if TYPE_CHECKING:
     from foretoken.server.plane import Answers
 
-__all__ = ["Call", "Desk", "Route", "UnaryCall"]
+__all__ = ["Call", "Metadata", "Route", "UnaryCall"]
 
 LONGEST = 86400.0  # seconds; a later deadline counts as this one
 LATE = 0.05  # seconds before its deadline at which a cancelled call counts as one that missed it
@@ -44,10 +44,14 @@ Metadata = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
-    """What all calls of a listener share.
+class Route:
+    """A method of a service, and what its calls need.
 
     Args:
+        method: "/package.Service/Method".
+        parse: bytes to a message of the method's request type.
+        handler: of the service, taking what its kind of method takes.
+        scope: that callers need.
         gate: says who calls.
         observer: hears how calls ended.
         log: has a record of each.
@@ -55,6 +59,10 @@ class Desk:
         deadline: seconds for unary calls that bring none.
     """
 
+    method: str
+    parse: Callable[[bytes], Any]
+    handler: Callable[..., Any]
+    scope: Scope | None
     gate: Gate
     observer: RpcObserver
     log: Log
@@ -62,39 +70,12 @@ class Desk:
     deadline: float
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A method of a service.
-
-    Args:
-        method: "/package.Service/Method".
-        parse: bytes to a message of the method's request type.
-        handler: of the service, taking what its kind of method takes.
-        scope: that callers need.
-        desk: shared by all routes.
-    """
-
-    method: str
-    parse: Callable[[bytes], Any]
-    handler: Callable[..., Any]
-    scope: Scope | None
-    desk: Desk
-
-
 class Call:
     """What calls of all kinds have."""
 
-    __slots__ = (
-        "_began",
-        "_id",
-        "_model",
-        "_plane",
-        "_route",
-        "_version",
-        "_waited",
-        "metadata",
-        "terms",
-    )
+    # Every attribute and every call of a Python function counts here: between two calls, gRPC's
+    # own work pushes ours out of the processor's caches, and all of it is read from memory again.
+    __slots__ = ("_began", "_id", "_model", "_plane", "_route", "_version", "metadata", "terms")
 
     # What gRPC asks of a method's handler; without serialisers it hands over bytes.
     request_streaming = False
@@ -106,22 +87,21 @@ class Call:
         self._route = route
         self.metadata: Mapping[str, str] = dict(metadata)
         self.terms = _NOBODY
-        self._id = ""
-        self._plane = self._waited = 0.0
-        self._model, self._version = "", 0
+        self._id = self._model = ""
+        self._plane = 0.0
 
     def answered(self, answers: Answers) -> None:
         """Note who answered and how long the plane took."""
+        version = answers.version
         self._plane += answers.seconds
-        self._model, self._version = answers.version.name, answers.version.number
+        self._model, self._version = version.name, version.number
 
     def _admit(self, context: Any, otherwise: float) -> None:
         """Find out who calls and on which terms; without a deadline, in ``otherwise`` seconds."""
-        self._began = began = time.monotonic()
+        self._began = began = monotonic()
         route, metadata = self._route, self.metadata
-        desk = route.desk
-        self._id = request_id = desk.ids.of(metadata)
-        caller = desk.gate.caller(metadata, context.peer(), route.scope)
+        self._id = request_id = route.ids.of(metadata)
+        caller = route.gate.caller(metadata, context.peer(), route.scope)
         left = context.time_remaining()
         if left is None:
             left = otherwise
@@ -129,9 +109,8 @@ class Call:
             raise DeadlineExceeded("the deadline had passed when the call arrived")
         elif left > LONGEST:
             left = LONGEST
-        deadline = began + left
-        priority = priority_of(metadata)
-        self.terms = Terms(caller, deadline, priority, metadata.get("foretoken-key"), request_id)
+        priority = priority_of(metadata) if PRIORITY in metadata else 0
+        self.terms = Terms(caller, began + left, priority, metadata.get(KEY), request_id)
 
     def _parse(self, data: bytes) -> Any:
         try:
@@ -139,15 +118,18 @@ class Call:
         except DecodeError as e:
             raise InvalidInput(f"the message is malformed: {e}") from e
 
-    def _ended(self, code: str = "OK", level: Level = "info", error: str = "") -> None:
+    def _ended(
+        self, code: str = "OK", level: Level = "info", error: str = "", waited: float = 0.0
+    ) -> None:
         route, model = self._route, self._model
-        desk = route.desk
-        seconds = time.monotonic() - self._began
-        encode = seconds - self._plane - self._waited
-        desk.observer.rpc(route.method, model, code, seconds, encode if encode > 0 else 0.0)
-        if desk.log.every or code != "OK":
-            name, version = self.terms.caller.name, self._version
-            desk.log.rpc(route.method, code, level, self._id, name, seconds, model, version, error)
+        seconds = monotonic() - self._began
+        encode = seconds - self._plane - waited
+        route.observer.rpc(route.method, model, code, seconds, encode if encode > 0 else 0.0)
+        log = route.log
+        if log.every or code != "OK":
+            version = self._version if model else 0
+            name = self.terms.caller.name
+            log.rpc(route.method, code, level, self._id, name, seconds, model, version, error)
 
     async def _fail(self, error: BaseException, context: Any) -> NoReturn:
         """End the call with the status of ``error``."""
@@ -168,14 +150,14 @@ class Call:
             self._missed(status.name, name)
         else:
             self._ended(status.name, "warning", name)
-        trailers = pushback(known)
+        trailers = (("foretoken-error", name), *pushback(known))
         if self._id:
             trailers += (("x-request-id", self._id),)
         await context.abort(status.code, describe(known), trailers)
         raise AssertionError("abort always raises")
 
     def _missed(self, code: str, error: str = "") -> None:
-        observer = self._route.desk.observer
+        observer = self._route.observer
         told = observer.cancelled if code == "CANCELLED" else observer.deadline_missed
         told(self._route.method, self._model)
         self._ended(code, "warning", error)
@@ -193,7 +175,7 @@ class Call:
             about = describe_bug(error)
             if known is error:
                 about["text"] = describe(known)  # our own words
-            self._route.desk.log.event(
+            self._route.log.event(
                 "failure",
                 "error",
                 request_id=self._id,
@@ -213,7 +195,7 @@ class UnaryCall(Call):
         """Answer; this is what gRPC calls."""
         try:
             route = self._route
-            self._admit(context, route.desk.deadline)
+            self._admit(context, route.deadline)
             reply = await route.handler(self._parse(data), self)
             sent: bytes = reply.SerializeToString()
         except BaseException as e:

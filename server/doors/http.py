@@ -83,7 +83,7 @@ class HttpDoor:
 
         return [
             *operations.routes(self._metrics, self._ready),
-            *index.routes(self._plane, self._settings, grpc_port, self._metrics.started),
+            *index.routes(self._plane, self._settings, grpc_port, self._metrics),
         ]
 
     def _config(self, grpc_port: int) -> uvicorn.Config:

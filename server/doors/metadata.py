@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 from foretoken.errors import InvalidInput
 
-__all__ = ["PRIORITIES", "RequestIds", "priority_of"]
+__all__ = ["KEY", "PRIORITIES", "PRIORITY", "RequestIds", "priority_of"]
 
+KEY, PRIORITY, REQUEST_ID = "foretoken-key", "foretoken-priority", "x-request-id"
 _ID = re.compile(r"[!-~]{1,128}")
 PRIORITIES = 1000  # largest, either way
 
@@ -22,19 +23,15 @@ class RequestIds:
         self._prefix = f"{secrets.token_hex(4)}-"
         self._count = itertools.count(1)
 
-    def new(self) -> str:
-        """An id that nobody else has."""
-        return f"{self._prefix}{next(self._count):x}"
-
     def of(self, metadata: Mapping[str, str]) -> str:
         """The caller's own ``x-request-id``, or a new one.
 
         Raises:
             InvalidInput: if the caller's is empty, longer than 128 or has other characters.
         """
-        own = metadata.get("x-request-id")
+        own = metadata.get(REQUEST_ID)
         if own is None:
-            return self.new()
+            return f"{self._prefix}{next(self._count):x}"
         if not _ID.fullmatch(own):
             raise InvalidInput("x-request-id is 1 to 128 printable ASCII characters, no spaces")
         return own
@@ -46,7 +43,7 @@ def priority_of(metadata: Mapping[str, str]) -> int:
     Raises:
         InvalidInput: if it is not an integer between -1000 and 1000.
     """
-    said = metadata.get("foretoken-priority")
+    said = metadata.get(PRIORITY)
     if said is None:
         return 0
     try:

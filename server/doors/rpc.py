@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from foretoken.server.doors.calls import Call, Desk, Metadata, Route, UnaryCall
+from foretoken.server.doors.calls import Call, Metadata, Route, UnaryCall
 from foretoken.server.doors.gate import OPEN, QUIET, Gate, RpcObserver
 from foretoken.server.doors.metadata import RequestIds
 from foretoken.server.doors.service import Bidirectional, Method, Service, Unary, Upload
@@ -48,7 +48,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         settings: Settings,
     ) -> None:
         self._streams = OpenStreams(settings.streams)
-        desk = Desk(gate, observer, log, RequestIds(), settings.deadline)
+        shared = (gate, observer, log, RequestIds(), settings.deadline)
         self._calls: dict[str, Callable[[Metadata], Call]] = {}
         for service in services:
             _check(service)
@@ -56,7 +56,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                 declared = service.descriptor.methods_by_name[name]
                 path = f"/{service.descriptor.full_name}/{name}"
                 parse = GetMessageClass(declared.input_type).FromString
-                route = Route(path, parse, method.handler, method.scope, desk)
+                route = Route(path, parse, method.handler, method.scope, *shared)
                 self._calls[path] = self._call(method, route)
 
     @property

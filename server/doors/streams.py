@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -57,13 +57,14 @@ class OpenStreams:
 class _StreamCall(Call):
     """What uploads and bidirectional streams have in common."""
 
-    __slots__ = ("_context", "_reader", "_streams", "cut")
+    __slots__ = ("_context", "_reader", "_streams", "_waited", "cut")
 
     request_streaming = True
 
     def __init__(self, route: Route, metadata: Metadata, streams: OpenStreams) -> None:
         super().__init__(route, metadata)
         self._streams = streams
+        self._waited = 0.0  # seconds spent on reading and writing
         self._context: Any = None
         self._reader: asyncio.Task[Any] | None = None
         self.cut = False  # whether the caller's messages were ended by us
@@ -78,19 +79,19 @@ class _StreamCall(Call):
             InvalidInput: if it is malformed.
             Cancelled: if the caller has gone.
         """
-        began = time.monotonic()
+        began = monotonic()
         try:
             data = await self._context.read()
         except grpc.aio.BaseError as e:
             raise Cancelled("the caller has gone") from e
         finally:
-            self._waited += time.monotonic() - began
+            self._waited += monotonic() - began
         return None if data is grpc.aio.EOF else self._parse(data)
 
     async def _run(self, context: Any) -> Any:
         """Admit the call, then run the service's handler, counted as an open stream."""
         route = self._route
-        method, observer = route.method, route.desk.observer
+        method, observer = route.method, route.observer
         self._context = context
         self._admit(context, float("inf"))
         self._streams.add(self, method)
@@ -115,7 +116,7 @@ class UploadCall(_StreamCall):
             sent: bytes = reply.SerializeToString()
         except BaseException as e:
             await self._fail(e, context)
-        self._ended()
+        self._ended(waited=self._waited)
         return sent
 
 
@@ -134,7 +135,7 @@ class BidirectionalCall(_StreamCall):
                 raise Unavailable("this server stops; open the stream again")
         except BaseException as e:
             await self._fail(e, context)
-        self._ended()
+        self._ended(waited=self._waited)
 
     def drain(self) -> None:
         """End the caller's messages if nothing of theirs is in flight."""
@@ -164,10 +165,10 @@ class BidirectionalCall(_StreamCall):
             Cancelled: if the caller has gone.
         """
         data = message.SerializeToString()
-        began = time.monotonic()
+        began = monotonic()
         try:
             await self._context.write(data)
         except grpc.aio.BaseError as e:
             raise Cancelled("the caller has gone") from e
         finally:
-            self._waited += time.monotonic() - began
+            self._waited += monotonic() - began

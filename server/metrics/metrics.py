@@ -59,9 +59,8 @@ class Metrics:
         self._methods: dict[str, list[float]] = {}
         self._writer: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
-        self.started = time.time()
         cell_of(self._cells, "foretoken_info", foretoken.__version__)[0] = 1
-        cell_of(self._cells, "foretoken_start_time_seconds")[0] = self.started
+        cell_of(self._cells, "foretoken_start_time_seconds")[0] = time.time()
         cell_of(self._cells, "foretoken_workers")[0] = 1
 
     # -- the engine and the plane -----------------------------------------------------------------
@@ -181,6 +180,11 @@ class Metrics:
         if share is None:
             return own
         return await asyncio.to_thread(lambda: merge([own, *share.others()]))
+
+    async def uptime(self) -> float:
+        """Seconds since the server's first worker was started."""
+        cells = await self.cells()
+        return time.time() - cells["foretoken_start_time_seconds",][0]
 
     async def text(self, accept: str = "") -> tuple[bytes, str]:
         """All metrics as Prometheus reads them, and their content type.

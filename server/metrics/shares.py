@@ -8,6 +8,7 @@ counted once at any moment, without a lock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -55,22 +56,24 @@ class Share:
 def worker_died(folder: Path, pid: int, *, restarted: bool = True) -> None:
     """Keep what a worker that is no more has counted, and forget its gauges.
 
-    Only the supervisor calls it, for one worker at a time.
+    Only the supervisor calls it, for one worker at a time. Where the disk is full the worker's file
+    stays as it is, gauges and all: a supervisor has more to do than to count.
 
     Args:
         folder: where workers share.
         pid: of the worker; it may have shared nothing.
         restarted: another takes its place; False when the worker was asked to stop.
     """
-    names, dead = _dead(folder)
-    paths = list(folder.glob(f"{pid}-*{SUFFIX}"))
-    counts = [lasting(decode(path.read_bytes())) for path in paths]
-    cells = merge([dead, *counts, {RESTARTS: [1]} if restarted else {}])
-    names = [*names, *(path.name for path in paths)][-REMEMBERED:]
-    text = json.dumps({"names": names, "cells": encode(cells).decode()})
-    _replace(folder / DEAD, text.encode())
-    for left in folder.glob(f"{pid}-*"):
-        left.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        names, dead = _dead(folder)
+        paths = list(folder.glob(f"{pid}-*{SUFFIX}"))
+        counts = [lasting(decode(path.read_bytes())) for path in paths]
+        cells = merge([dead, *counts, {RESTARTS: [1]} if restarted else {}])
+        names = [*names, *(path.name for path in paths)][-REMEMBERED:]
+        text = json.dumps({"names": names, "cells": encode(cells).decode()})
+        _replace(folder / DEAD, text.encode())
+        for left in folder.glob(f"{pid}-*"):
+            left.unlink(missing_ok=True)
 
 
 def _dead(folder: Path) -> tuple[list[str], Cells]:

@@ -65,14 +65,15 @@ class CurveCodec:
         quantiles = floats(tensors["quantiles"]) if "quantiles" in tensors else LEVELS
         steps = _rows("steps", tensors.get("steps"), shape[0])
         at = _rows("at", tensors.get("at"), shape[0])
-        _expect_within(shape, shape[1] if at is None else at.shape[-1], quantiles.size, limits)
-        if steps is None:
-            steps = np.arange(1.0, shape[1] + 1)
-            at = np.arange(shape[1] + 1.0, max(LAST, 2 * shape[1]) + 1) if at is None else at
-        if at is None:
+        if at is None and steps is not None:
             raise InvalidInput(
                 "tensor 'at' is missing; it may be left out only where 'steps' is left out too"
             )
+        last = max(LAST, 2 * shape[1])
+        asked = last - shape[1] if at is None else at.shape[-1]
+        _expect_within(shape, asked, quantiles.size, limits)
+        steps = np.arange(1.0, shape[1] + 1) if steps is None else steps
+        at = np.arange(shape[1] + 1.0, last + 1) if at is None else at
         rows = values if batched else values[None]
         requests = [
             CurveRequest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import foretoken
 from foretoken.errors import NotFound
 from foretoken.models.catalog import family
 from foretoken.server.doors.web.page import rendered
+from foretoken.server.metrics import Metrics
 from foretoken.server.registry.records import Model, Version
 from foretoken.server.settings import Settings
 
@@ -75,8 +75,8 @@ class Overview:
     more: bool
 
 
-def routes(plane: Plane, settings: Settings, grpc_port: int, started: float) -> list[Route]:
-    """``/``; ``started`` is when the server was, in seconds since 1970."""
+def routes(plane: Plane, settings: Settings, grpc_port: int, metrics: Metrics) -> list[Route]:
+    """``/``; the metrics know for how long the server has been up."""
 
     async def index(request: Request) -> Response:
         models: list[Listed] | None = None
@@ -86,7 +86,7 @@ def routes(plane: Plane, settings: Settings, grpc_port: int, started: float) -> 
         host = request.url.hostname or settings.host
         overview = Overview(
             release=foretoken.__version__,
-            uptime=time.time() - started,
+            uptime=await metrics.uptime(),
             secure=settings.tls_cert is not None,
             grpc=f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}",
             http=request.url.netloc,
