@@ -1,8 +1,9 @@
 """The log: one JSON object a line on stderr, written by a thread of its own.
 
 Records say who called what and how it ended; never what was sent or answered. A record costs the
-event loop one formatted string, and a stderr that is slow or broken costs it nothing: what does
-not fit into the buffer is dropped, and how much is said once something can be written again.
+event loop one tuple: many are formatted together, which is cheaper than one now and then. A stderr
+that is slow or broken costs it nothing either: what does not fit into the buffer is dropped, and
+how much is said once something can be written again.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ RECORDS = 1 << 15  # most that wait to be written; about 8 MiB
 FRAMES = 20  # of a traceback, the innermost ones
 TEXT = 300  # characters of a foreign error's message
 
+# Of an event: time, level, name, other fields as JSON. Of a call: time and the arguments of `rpc`.
+_Record = (
+    tuple[float, str, str, str] | tuple[float, str, str, Level, str, str, float, str, int, str]
+)
+
 # Their messages quote the value that was wrong, and that may be the caller's.
 _QUOTING = (ValueError, TypeError, LookupError)
 
@@ -46,8 +52,9 @@ class Log:
         self.every = keep == "all"
         self._fd = fd
         self._flush = flush
-        self._lines: deque[str] = deque()
+        self._records: deque[_Record] = deque()
         self._dropped = 0
+        self._broken = False  # whether the last write failed
         self._clock = (0, "")  # the current second, as a number and as a record's beginning
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="foretoken-log", daemon=True)
@@ -57,7 +64,7 @@ class Log:
     def event(self, name: str, level: Level = "info", **fields: Any) -> None:
         """Record that something happened; values that JSON does not know appear as their text."""
         more = json.dumps(fields, default=str)[1:-1]
-        self._add(f"{self._head(level)}{quoted(name)}{', ' if more else ''}{more}}}\n")
+        self._add((time.time(), level, name, f", {more}" if more else ""))
 
     def rpc(
         self,
@@ -84,13 +91,8 @@ class Log:
             version: that answered.
             error: name of the error's class, or "".
         """
-        # By hand, because json.dumps takes several times as long.
-        answered = f', "model": {quoted(model)}, "version": {version}' if model else ""
-        failed = f', "error": "{error}"' if error else ""
         self._add(
-            f'{self._head(level)}"rpc", "request_id": {quoted(request_id)}, "method": "{method}", '
-            f'"code": "{code}", "caller": {quoted(caller)}, "seconds": {seconds:.6f}'
-            f"{answered}{failed}}}\n"
+            (time.time(), method, code, level, request_id, caller, seconds, model, version, error)
         )
 
     def close(self) -> None:
@@ -99,18 +101,9 @@ class Log:
         self._closing.set()
         self._thread.join(timeout=1.0)
 
-    def _head(self, level: Level) -> str:
-        now = time.time()
-        second, beginning = self._clock
-        if not second <= now < second + 1:
-            second = int(now)
-            beginning = time.strftime('{"time": "%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
-            self._clock = second, beginning
-        return f'{beginning}{int((now - second) * 1000):03d}Z", "level": "{level}", "event": '
-
-    def _add(self, line: str) -> None:
-        if len(self._lines) < RECORDS:
-            self._lines.append(line)
+    def _add(self, record: _Record) -> None:
+        if len(self._records) < RECORDS:
+            self._records.append(record)
         else:
             self._dropped += 1
 
@@ -120,19 +113,55 @@ class Log:
         self._write()
 
     def _write(self) -> None:
-        lines = [self._lines.popleft() for _ in range(len(self._lines))]
-        if self._dropped:
+        size = 0
+        lines: list[str] = []
+        for _ in range(len(self._records)):
+            line = self._line(self._records.popleft())
+            if lines and size + len(line) > select.PIPE_BUF:
+                self._send(lines)
+                size, lines = 0, []
+            size += len(line)
+            lines.append(line)
+        self._send(lines)
+        if self._dropped and not self._broken:
             lost, self._dropped = self._dropped, 0
             self.event("log_dropped", "warning", records=lost)
+
+    def _send(self, lines: list[str]) -> None:
+        """Write lines in one piece, so that those of several workers do not mix on one pipe."""
         data = memoryview("".join(lines).encode())
-        while data:
-            try:
-                data = data[os.write(self._fd, data) :]
-            except BlockingIOError:
-                select.select([], [self._fd], [])
-            except OSError:  # nobody reads any more; the work goes on without
-                self._dropped += len(lines)
-                return
+        try:
+            while data:
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except BlockingIOError:
+                    select.select([], [self._fd], [])
+            self._broken = False
+        except OSError:  # nobody reads any more; the work goes on without
+            self._broken = True
+            self._dropped += len(lines)
+
+    def _line(self, record: _Record) -> str:
+        """A record as JSON, by hand because json.dumps takes several times as long."""
+        if len(record) == 4:
+            now, level, event, more = record
+            return f"{self._head(now, level)}{quoted(event)}{more}}}\n"
+        now, method, code, level, request_id, caller, seconds, model, version, error = record
+        answered = f', "model": {quoted(model)}, "version": {version}' if model else ""
+        failed = f', "error": "{error}"' if error else ""
+        return (
+            f'{self._head(now, level)}"rpc", "request_id": {quoted(request_id)}, '
+            f'"method": "{method}", "code": "{code}", "caller": {quoted(caller)}, '
+            f'"seconds": {seconds:.6f}{answered}{failed}}}\n'
+        )
+
+    def _head(self, now: float, level: str) -> str:
+        second, beginning = self._clock
+        if not second <= now < second + 1:
+            second = int(now)
+            beginning = time.strftime('{"time": "%Y-%m-%dT%H:%M:%S.', time.gmtime(second))
+            self._clock = second, beginning
+        return f'{beginning}{int((now - second) * 1000):03d}Z", "level": "{level}", "event": '
 
 
 def describe_bug(error: BaseException) -> dict[str, Any]:

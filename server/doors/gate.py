@@ -53,7 +53,7 @@ class RpcObserver(Protocol):
 
 
 class _Open:
-    def caller(self, metadata: Mapping[str, str], peer: str, scope: Scope | None) -> Caller:  # noqa: ARG002
+    def caller(self, metadata: Mapping[str, str], peer: str, scope: Scope | None) -> Caller:
         return LOCAL
 
 

@@ -109,6 +109,7 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", settings.streams),
         ("grpc.max_connection_idle_ms", int(settings.idle * _MS)),
+        ("grpc.max_connection_age_ms", int(settings.age * _MS)),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE),
         ("grpc.keepalive_time_ms", KEEPALIVE),
         ("grpc.keepalive_timeout_ms", ANSWER),
