@@ -25,7 +25,7 @@ __all__ = ["HttpDoor"]
 KEEP_ALIVE = 5  # seconds that a connection stays open between requests
 GRACE = 2  # seconds that answers have to end when the port is closed
 BACKLOG = 256
-RENEWAL = 10  # seconds between looks at whether the certificate was renewed
+RENEWAL = 1  # seconds between looks at whether the certificate was renewed
 
 
 class HttpDoor:

@@ -11,6 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError
 from foretoken.server.doors.web.answers import failure, refusal
+from foretoken.server.log import describe_bug
 
 __all__ = ["HEADER_BYTES", "Bounded", "Connection"]
 
@@ -88,7 +89,7 @@ class Bounded:
             await failure(error)(scope, receive, send)
         except Exception as e:
             error = InternalError("the server failed to answer")
-            _log.error("%s", error, exc_info=e)
+            _log.error("%s: %s", error, describe_bug(e))
             if began:
                 raise
             await failure(error)(scope, receive, send)
