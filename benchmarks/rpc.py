@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,17 +130,13 @@ def measured(
 
 def kinds(job: Job, seconds: float) -> dict[str, Job]:
     """Closed loops by callers, and an open one at a moderate rate."""
-    from dataclasses import replace  # noqa: PLC0415
-
     job = replace(job, seconds=seconds)
     loops = {f"{n} callers": replace(job, callers=n, channels=min(n, 4)) for n in CALLERS}
-    return {**loops, "steady": replace(job, rate=STEADY)}
+    return {**loops, "steady": replace(job, phases=((STEADY, seconds),))}
 
 
 def settled(job: Job) -> None:
     """Wait until the model answers."""
-    from dataclasses import replace  # noqa: PLC0415
-
     for _ in range(20):
         if generate(replace(job, seconds=0.2, callers=1, channels=1)).failed == 0:
             return
@@ -167,15 +163,13 @@ def medians(rounds: list[Round]) -> dict[str, float]:
 
 def by_workers(scratch: Path, seconds: float) -> dict[str, float]:
     """Microseconds of processor a call, with one worker and with two on two cores."""
-    from dataclasses import replace  # noqa: PLC0415
-
     found = {}
     for workers in (1, 2):
         with serving(
             scratch / "house", cores=CORES[:2], plugins=True, workers=workers, threads=1
         ) as server:
-            job = server.job(echo(), seconds=seconds, rate=STEADY, channels=16)
-            settled(replace(job, rate=None))
+            job = server.job(echo(), phases=((STEADY, seconds),), channels=16)
+            settled(replace(job, phases=()))
             found[str(workers)] = one(server.watched, job).cpu_us
     return found
 
@@ -183,13 +177,15 @@ def by_workers(scratch: Path, seconds: float) -> dict[str, float]:
 def show(result: Mapping[str, Any], workers: Mapping[str, float]) -> None:
     base = result["sides"]["plain"]
     for kind in base:
-        print(f"\n{kind:22} {'calls/s':>8} {'x plain':>8} {'cpu us':>7} {'p50 ms':>7} "
-              f"{'p99 ms':>7} {'generator':>9}")
+        print(
+            f"\n{kind:22} {'calls/s':>8} {'x plain':>8} {'cpu us':>7} {'x plain':>8} "
+            f"{'p50 ms':>7} {'p99 ms':>7} {'generator':>9}"
+        )
         for name, side in result["sides"].items():
             row = side[kind]
             print(
                 f"{name:>22} {row['rate']:8.0f} {row['rate'] / base[kind]['rate']:8.2f} "
-                f"{row['cpu_us']:7.0f} {row['p50']:7.2f} {row['p99']:7.2f} "
+                f"{row['cpu_us']:7.0f} {base[kind]['cpu_us'] / row['cpu_us']:8.2f} {row['p50']:7.2f} {row['p99']:7.2f} "
                 f"{row['generator']:9.2f}"
             )
     one_worker, two = workers["1"], workers["2"]

@@ -37,7 +37,8 @@ class Job:
         payloads: serialised requests, sent in turn.
         seconds: that count; half a second goes before.
         callers: of a closed loop; each has one call in flight.
-        rate: calls per second of an open loop; then there are no callers.
+        phases: of an open loop, each calls per second and seconds; then there are no callers, and
+            ``seconds`` is what the phases take together.
         channels: connections, each a socket of its own.
         metadata: sent with every call.
         timeout: of every call, in seconds.
@@ -48,7 +49,7 @@ class Job:
     payloads: tuple[bytes, ...]
     seconds: float = 3.0
     callers: int = 32
-    rate: float | None = None
+    phases: tuple[tuple[float, float], ...] = ()
     channels: int = 4
     metadata: tuple[tuple[str, str], ...] = ()
     timeout: float | None = 10.0
@@ -63,8 +64,13 @@ class Job:
         """The inverse of ``dumped``."""
         said = json.loads(text)
         payloads = tuple(base64.b64decode(p) for p in said.pop("payloads"))
-        metadata = tuple((str(k), str(v)) for k, v in said.pop("metadata"))
-        return cls(payloads=payloads, metadata=metadata, **said)
+        pairs = {key: tuple(map(tuple, said.pop(key))) for key in ("phases", "metadata")}
+        return cls(payloads=payloads, **pairs, **said)
+
+    @property
+    def length(self) -> float:
+        """Seconds that count."""
+        return sum(seconds for _, seconds in self.phases) or self.seconds
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,13 @@ class Result:
     details: dict[str, str] = field(default_factory=dict)
     trace: list[dict[str, int]] = field(default_factory=list)
     refused: tuple[float, float] = (float("nan"), float("nan"))
+
+    def between(self, start: float, end: float) -> dict[str, int]:
+        """Status codes of the calls that were due in this part of the trace, in seconds."""
+        found: Counter[str] = Counter()
+        for bucket in self.trace[round(start / BUCKET) : round(end / BUCKET)]:
+            found.update(bucket)
+        return dict(found)
 
     @property
     def rate(self) -> float:
@@ -136,9 +149,9 @@ class Load:
         calls = [channel.unary_unary(job.method) for channel in channels]
         await asyncio.gather(*(channel.channel_ready() for channel in channels))
         self._start = time.perf_counter() + WARM
-        self._end = self._start + job.seconds
+        self._end = self._start + job.length
         marks = asyncio.create_task(self._marked())
-        await (self._open(calls) if job.rate else self._closed(calls))
+        await (self._open(calls) if job.phases else self._closed(calls))
         seconds = time.perf_counter() - self._start
         cpu = (time.process_time() - await marks) / seconds
         await asyncio.gather(*(channel.close() for channel in channels))
@@ -168,12 +181,17 @@ class Load:
             flying.add(task)
             task.add_done_callback(flying.discard)
             number += 1
-            due += rng.expovariate(float(self._job.rate or 0))
+            due += rng.expovariate(self._rate(due - self._start))
         await asyncio.gather(*flying)
 
-    async def _call(
-        self, call: Callable[..., Awaitable[bytes]], number: int, due: float
-    ) -> None:
+    def _rate(self, at: float) -> float:
+        for rate, seconds in self._job.phases:
+            if at < seconds:
+                return rate
+            at -= seconds
+        return self._job.phases[-1][0]
+
+    async def _call(self, call: Callable[..., Awaitable[bytes]], number: int, due: float) -> None:
         job = self._job
         payload = job.payloads[number % len(job.payloads)]
         error: grpc.aio.AioRpcError | None = None
