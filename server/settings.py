@@ -19,6 +19,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from foretoken.errors import InvalidInput
 
 PREFIX = "FORETOKEN_"
+# What the command line reads as a client; a server on the same machine passes it over.
+CLIENTS = frozenset({"FORETOKEN_SERVER", "FORETOKEN_TOKEN", "FORETOKEN_CA"})
 # What Kubernetes puts into every container of a namespace with a service called "foretoken".
 _LINKS = re.compile(r"FORETOKEN_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 
@@ -50,10 +52,16 @@ class Settings(BaseSettings):
             without one anyway, unless ``host`` is the loopback.
         message_bytes: most bytes of one gRPC message.
         upload_bytes: most bytes of all files of a version that is registered over the network.
+        curves: most learning curves of one call.
+        curve_points: most observations of a curve, and of a run that is watched.
+        curve_steps: most steps that are predicted in one call, over all of its curves.
+        curve_levels: most quantile levels of one call.
         deadline: seconds for calls that bring none of their own.
         drain: seconds that calls in flight have to end after SIGTERM.
         streams: most open streams in one worker.
         idle: seconds after which a connection without calls is closed.
+        age: seconds, give or take a tenth, after which a caller is asked to connect anew, losing no
+            call: so callers spread over the workers, and leave one that is replaced.
         follow: seconds between looks at what has changed in the registry.
         log: which calls are logged; errors of ours always are.
     """
@@ -78,10 +86,15 @@ class Settings(BaseSettings):
     require_tokens: bool = False
     message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
     upload_bytes: int = Field(default=8 << 30, ge=1)
+    curves: int = Field(default=1024, ge=1)
+    curve_points: int = Field(default=1 << 18, ge=1)
+    curve_steps: int = Field(default=8192, ge=1)
+    curve_levels: int = Field(default=100, ge=1)
     deadline: Seconds = 60.0
     drain: Seconds = 30.0
     streams: int = Field(default=1024, ge=1)
     idle: Seconds = 300.0
+    age: Seconds = 300.0
     follow: Seconds = 0.2
     log: Literal["all", "errors"] = "all"
 
@@ -103,7 +116,7 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
     """
     fields = Settings.model_fields
     every = {name.upper() for name in os.environ if name.upper().startswith(PREFIX)}
-    said = {name for name in every if not _LINKS.fullmatch(name)}
+    said = {name for name in every if name not in CLIENTS and not _LINKS.fullmatch(name)}
     if unknown := sorted(said - {PREFIX + field.upper() for field in fields}):
         raise InvalidInput(
             f"no such settings: {', '.join(unknown)}; there are "

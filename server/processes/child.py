@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 
+from foretoken.server.processes.connections import longest_hand_over
 from foretoken.server.processes.lifeline import CHUNK, Lines, Message
 from foretoken.server.settings import Settings
 
@@ -19,7 +20,7 @@ __all__ = ["WORKER", "Child", "State"]
 
 WORKER = (sys.executable, "-P", "-m", "foretoken.server.processes.worker")
 START_SECONDS = 120.0  # longer than the slowest model takes to load and warm up
-KILL_SECONDS = 5.0  # after the time that a worker has to end its calls
+KILL_SECONDS = 3.0  # after the time that a worker has to end its calls
 
 
 class State(Enum):
@@ -56,6 +57,7 @@ class Child:
         self.since = time.monotonic()  # in this state
         self.models: list[Message] = []
         self.failure: Message | None = None
+        self._patience = 0.0  # seconds that it has until it drains
         self._lines = Lines()
         self.line, theirs = socket.socketpair()
         with theirs:
@@ -69,6 +71,11 @@ class Child:
             )
         self.line.setblocking(False)
         self._say({"number": number, "run": str(run), "settings": settings.model_dump(mode="json")})
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether it has been asked to wait until its callers go."""
+        return self.state is State.LEAVING and self._patience > 0
 
     @property
     def pid(self) -> int:
@@ -95,10 +102,11 @@ class Child:
                 self.failure = message["failed"]
         return bool(data)
 
-    def leave(self, *, replaced: bool = False) -> None:
-        """Ask it to end its calls and go; ``replaced`` says that the server goes on without it."""
+    def leave(self, *, hand_over: bool = False) -> None:
+        """Ask it to end its calls and go, or first to wait until its callers go to others."""
+        self._patience = longest_hand_over(self.settings) if hand_over else 0.0
         self._become(State.LEAVING)
-        self.signal(signal.SIGUSR1 if replaced else signal.SIGTERM)
+        self.signal(signal.SIGUSR1 if hand_over else signal.SIGTERM)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if the process is still there."""
@@ -120,7 +128,7 @@ class Child:
         if self.state is State.STARTING:
             return self.since + START_SECONDS
         if self.state is State.LEAVING:
-            return self.since + self.settings.drain + KILL_SECONDS
+            return self.since + self._patience + self.settings.drain + KILL_SECONDS
         return float("inf")
 
     def ending(self) -> str:

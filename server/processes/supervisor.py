@@ -31,6 +31,7 @@ __all__ = ["Supervisor"]
 
 TICK = 0.5  # seconds; the longest sleep
 CRASHES = 3  # of workers in a row, none ever ready, that end the start
+SAFETY = ("require_tokens", "tls_cert", "tls_key", "tls_client_ca")  # in force at once for all
 Announce = Callable[[Settings, Sequence[Message]], None]
 
 
@@ -71,6 +72,7 @@ class Supervisor:
         self._previous: Settings | None = None  # while nothing has shown that the new ones work
         self._prepared = False
         self._announced = False
+        self._hand_over = True  # whether replaced workers may go on serving their callers
         self._stopping = False
         self._backoff = Backoff()
         self._selector = selectors.DefaultSelector()
@@ -134,7 +136,8 @@ class Supervisor:
             return
         if self._previous is None:
             self._previous = self._settings
-        self._settings = changed
+        before, self._settings = self._settings, changed
+        self._hand_over = all(getattr(before, name) == getattr(changed, name) for name in SAFETY)
         self._generation += 1
         self._log.every = changed.log == "all"
 
@@ -197,8 +200,9 @@ class Supervisor:
         """Start and end workers until they are those that are wanted."""
         staying = [child for child in self._children if child.state is not State.LEAVING]
         if self._stopping:
-            for child in staying:
-                child.leave()
+            for child in self._children:
+                if child in staying or child.handing_over:
+                    child.leave()
             return
         new = [child for child in staying if child.generation == self._generation]
         old = [child for child in staying if child.generation != self._generation]
@@ -209,7 +213,7 @@ class Supervisor:
             new.append(self._start())
         for child in [*old[: max(0, len(ready) + len(old) - wanted)], *new[wanted:]]:
             self._log.event("worker_leaves", pid=child.pid, worker=child.number)
-            child.leave(replaced=True)
+            child.leave(hand_over=self._hand_over and child.state is State.READY)
         if ready and self._previous is not None:
             self._previous = None
             self._asked.proven()

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from foretoken.server.processes.serving import Serving
 
 GC = (50_000, 20, 50)  # allocations between collections; what lives since the start is left alone
-MARGIN = 3.0  # seconds beyond the drain until a worker that still lives ends itself
+MARGIN = 1.5  # seconds beyond the drain until a worker that still lives ends itself
 ENDED_AT_ONCE = 1
 ENDS = (signal.SIGTERM, signal.SIGINT)
-REPLACED = signal.SIGUSR1
+HAND_OVER = signal.SIGUSR1
 
 
 class _ToLog(logging.Handler):
@@ -49,36 +49,30 @@ class _ToLog(logging.Handler):
 
 
 class _End:
-    """Waits for the end to be asked for; asked a second time, the process ends at once."""
+    """Waits for the end to be asked for; asked twice, the process ends at once."""
 
     def __init__(self, lifeline: Lifeline, drain: float) -> None:
-        self._asked = asyncio.Event()
+        self.asked = asyncio.Event()
+        self.now = asyncio.Event()  # else callers may first go to other workers
         self._drain = drain
-        self.replaced = False
         loop = asyncio.get_running_loop()
         for number in ENDS:
-            loop.add_signal_handler(number, self._ask)
-        loop.add_signal_handler(REPLACED, self._replace)
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(HAND_OVER, self.asked.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the supervisor's business
         lifeline.on_end(self._abandoned)
 
-    async def wait(self) -> None:
-        await self._asked.wait()
-
-    def _ask(self) -> None:
-        if self._asked.is_set():
+    def _end(self) -> None:
+        if self.now.is_set():
             os._exit(ENDED_AT_ONCE)
-        self._asked.set()
+        self.now.set()
+        self.asked.set()
         self._bound()
-
-    def _replace(self) -> None:
-        self.replaced = True
-        self._ask()
 
     def _abandoned(self) -> None:
         """The supervisor is gone: end as if asked. In another thread; the loop may be stuck."""
         self._bound()
-        if not self._asked.is_set():
+        if not self.now.is_set():
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _bound(self) -> None:
@@ -94,8 +88,14 @@ async def _serve(serving: Serving, settings: Settings, lifeline: Lifeline) -> No
     gc.freeze()
     gc.set_threshold(*GC)
     lifeline.say({"ready": models})
-    await end.wait()
-    await serving.stop(replaced=end.replaced)
+    await end.asked.wait()
+    if not end.now.is_set():
+        handing_over = asyncio.ensure_future(serving.hand_over())
+        asked = asyncio.ensure_future(end.now.wait())
+        await asyncio.wait([handing_over, asked], return_when=asyncio.FIRST_COMPLETED)
+        for task in (handing_over, asked):
+            task.cancel()
+    await serving.stop()
 
 
 def _runner() -> asyncio.Runner:

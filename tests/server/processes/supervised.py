@@ -11,6 +11,11 @@ from foretoken.server.processes.supervisor import Supervisor
 from foretoken.server.settings import load_settings
 
 
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 def main(config: Path, how: str) -> None:
     settings = load_settings(config)
     log = Log()
@@ -23,11 +28,11 @@ def main(config: Path, how: str) -> None:
                 asked,
                 run,
                 log,
-                announce=lambda _settings, models: print("READY", models, flush=True),
+                announce=lambda _settings, models: say("READY", models),
                 command=command,
             ).run()
     except ForetokenError as e:
-        print("REFUSED", type(e).__name__, e, flush=True)
+        say("REFUSED", type(e).__name__, e)
         sys.exit(1)
     finally:
         log.close()

@@ -15,6 +15,11 @@ def settings(folder, **given) -> Settings:
     return Settings(**{"data_dir": folder, "grpc_port": 0, "http_port": 0} | given)
 
 
+def refused(wanted: Settings, said: str) -> None:
+    with pytest.raises((InvalidInput, Unavailable), match=said), claimed(wanted):
+        pass
+
+
 def test_free_ports_and_a_new_run_folder(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "left").touch()
@@ -27,9 +32,7 @@ def test_free_ports_and_a_new_run_folder(tmp_path):
 
 def test_a_data_dir_is_for_one_server(tmp_path):
     with claimed(settings(tmp_path)):
-        with pytest.raises(Unavailable, match=r"another server \(process \d+\) has the data dir"):
-            with claimed(settings(tmp_path)):
-                pass
+        refused(settings(tmp_path), r"another server \(process \d+\) has the data dir")
     with claimed(settings(tmp_path)):
         pass
 
@@ -43,9 +46,7 @@ def test_a_port_is_for_one_server_even_where_workers_share_it(tmp_path, host, li
             worker.bind(("" if host == "0.0.0.0" else "127.0.0.1", own.grpc_port))
             worker.listen()
         other = settings(tmp_path / "b", host=host, grpc_port=own.grpc_port)
-        with pytest.raises(Unavailable, match=f"cannot listen on {host}:{own.grpc_port}"):
-            with claimed(other):
-                pass
+        refused(other, f"cannot listen on {host}:{own.grpc_port}")
 
 
 def test_connections_that_have_just_ended_keep_nobody_out(tmp_path):
@@ -70,13 +71,9 @@ def test_connections_that_have_just_ended_keep_nobody_out(tmp_path):
     ],
 )
 def test_what_cannot_be_claimed_is_named(tmp_path, given, said):
-    with pytest.raises((InvalidInput, Unavailable), match=said):
-        with claimed(settings(tmp_path, **given)):
-            pass
+    refused(settings(tmp_path, **given), said)
 
 
 def test_a_data_dir_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InvalidInput, match="not a folder"):
-        with claimed(settings(tmp_path / "file")):
-            pass
+    refused(settings(tmp_path / "file"), "not a folder")
