@@ -16,6 +16,8 @@ import numpy as np
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
 
+HORIZON = 100  # points of a curve, seen and predicted, unless twice what was seen is more
+
 
 class Task(StrEnum):
     """Which requests a family answers."""
@@ -94,6 +96,20 @@ class CurveRequest:
             raise InvalidInput(
                 f"quantiles must lie strictly between 0 and 1, not {levels.tolist()}"
             )
+
+
+def following(steps: Array) -> Array:
+    """The steps after ``steps`` [N], at their median spacing, up to ``HORIZON`` in all, or 2 N.
+
+    Raises:
+        InvalidInput: if there are none.
+    """
+    if steps.size == 0:
+        raise InvalidInput("y must hold at least one value")
+    spacing = float(np.median(np.diff(steps))) if steps.size > 1 else 1.0
+    ahead = max(HORIZON, 2 * steps.size) - steps.size
+    after: Array = steps[-1] + spacing * np.arange(1, ahead + 1)
+    return after
 
 
 @dataclass(frozen=True)
