@@ -38,6 +38,10 @@ Floats = NDArray[np.float64]
 HALF_NORMAL_MEDIAN = 0.6744897501960817  # of |Z|, Z standard normal
 HALF_NORMAL_MEAN = math.sqrt(2 / math.pi)
 
+# Quadrature: five points within a bar, 32 of equal mass in a tail.
+_POINTS, _SHARES = np.polynomial.legendre.leggauss(5)
+_TAIL = (np.arange(32) + 0.5) / 32
+
 
 @dataclass(frozen=True, eq=False)
 class BarDistribution:
@@ -133,16 +137,7 @@ class BarDistribution:
         Returns:
             [..., M], or [...] for a scalar q.
         """
-        mass = _softmax(self._checked(logits))
-        levels = np.asarray(q, dtype=np.float64)
-        closed = self.tails == "uniform"
-        inside = (levels >= 0) & (levels <= 1) if closed else (levels > 0) & (levels < 1)
-        if levels.ndim > 1 or not inside.all():
-            raise InvalidInput(f"quantile levels {q!r}; need a list of numbers between 0 and 1")
-        upto = np.cumsum(mass, axis=-1)
-        upto /= upto[..., -1:]  # rounding must not leave a gap below 1
-        found = [self._quantile(mass, upto, float(level)) for level in np.atleast_1d(levels)]
-        return np.stack(found, axis=-1) if levels.ndim else found[0]
+        return self._quantiles(_softmax(self._checked(logits)), q)
 
     def mean(self, logits: ArrayLike) -> Floats:
         """E[Y] [...]."""
@@ -155,15 +150,14 @@ class BarDistribution:
         Bars take five Gauss-Legendre points, half-normal tails 32 points of equal mass. ``f`` must
         be finite at all of them; clip its argument where it is not.
         """
-        points, shares = np.polynomial.legendre.leggauss(5)
-        inside = self.borders[:-1, None] + self._widths[:, None] * (points + 1) / 2  # [K, 5]
-        value = f(inside) @ (shares / 2)
-        if self.tails == "half_normal":
-            levels = (np.arange(32) + 0.5) / 32
-            for tail, k in ((self._left, 0), (self._right, -1)):
-                value[k] = f(tail.beyond(levels)).mean()
-        out: Floats = _softmax(self._checked(logits)) @ value
-        return out
+        return self._expectation(_softmax(self._checked(logits)), f)
+
+    def summary(
+        self, logits: ArrayLike, f: Callable[[Floats], Floats], q: ArrayLike
+    ) -> tuple[Floats, Floats]:
+        """``expectation`` and ``quantile`` in one, in less time."""
+        mass = _softmax(self._checked(logits))
+        return self._expectation(mass, f), self._quantiles(mass, q)
 
     def variance(self, logits: ArrayLike) -> Floats:
         """Var[Y] [...], from centred moments, so that narrow distributions keep their digits."""
@@ -247,8 +241,30 @@ class BarDistribution:
             raise InvalidInput("values must not be NaN")
         return np.searchsorted(self.borders[1:-1], y, side="left")
 
+    def _expectation(self, mass: Floats, f: Callable[[Floats], Floats]) -> Floats:
+        inside = self.borders[:-1, None] + self._widths[:, None] * (_POINTS + 1) / 2  # [K, 5]
+        value = f(inside) @ (_SHARES / 2)
+        if self.tails == "half_normal":
+            for tail, k in ((self._left, 0), (self._right, -1)):
+                value[k] = f(tail.spread).mean()
+        out: Floats = mass @ value
+        return out
+
+    def _quantiles(self, mass: Floats, q: ArrayLike) -> Floats:
+        levels = np.asarray(q, dtype=np.float64)
+        closed = self.tails == "uniform"
+        inside = (levels >= 0) & (levels <= 1) if closed else (levels > 0) & (levels < 1)
+        if levels.ndim > 1 or not inside.all():
+            raise InvalidInput(f"quantile levels {q!r}; need a list of numbers between 0 and 1")
+        upto = np.cumsum(mass, axis=-1)
+        upto /= upto[..., -1:]  # rounding must not leave a gap below 1
+        if not levels.size:
+            return np.empty((*mass.shape[:-1], 0))
+        found = [self._quantile(mass, upto, float(level)) for level in np.atleast_1d(levels)]
+        return np.stack(found, axis=-1) if levels.ndim else found[0]
+
     def _quantile(self, mass: Floats, upto: Floats, level: float) -> Floats:
-        bar = np.minimum((upto < level).sum(axis=-1), self.bars - 1)
+        bar = np.asarray((upto >= level).argmax(axis=-1))  # the first such
         here = _pick(mass, bar)
         share = np.clip((level - _pick(upto, bar) + here) / np.maximum(here, 1e-300), 0, 1)
         out: Floats = np.asarray(self.borders[bar] + share * self._widths[bar])
@@ -286,6 +302,12 @@ class _HalfNormal:
         out: Floats = self.start - self.sign * self.scale * _normal_quantile(p / 2)
         return out
 
+    @property
+    def spread(self) -> Floats:
+        """The values beyond which lie equally spaced probabilities, [32]."""
+        out: Floats = self.start - self.sign * self.scale * _TAIL_NORMAL
+        return out
+
     def improvement(self, t: Floats) -> Floats:
         """E[max(Y − t, 0)]."""
         d = self._distance(t)
@@ -310,6 +332,9 @@ def _erfc(x: Floats) -> Floats:
 def _normal_quantile(p: Floats) -> Floats:
     inverse = NormalDist().inv_cdf
     return np.array([inverse(v) for v in np.ravel(p)]).reshape(np.shape(p))
+
+
+_TAIL_NORMAL = _normal_quantile(_TAIL / 2)
 
 
 def _log_softmax(logits: Floats) -> Floats:

@@ -1,24 +1,27 @@
-"""What a notebook uses: estimators that answer in the caller's own process."""
+"""What a notebook uses: estimators that answer in the caller's own process, or by a server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foretoken.errors import InvalidInput, Unsupported
-from foretoken.models.tasks import CurveRequest
-from foretoken.posterior import Posterior
-from foretoken.server.app import local_plane
-from foretoken.server.settings import load_settings
+from foretoken.arrays import floats
+from foretoken.errors import InvalidInput
+from foretoken.posterior import QUANTILES, Posterior
 from foretoken.stopping import Run
 
+# Neither a server's packages nor gRPC are needed for the other way of answering.
+if TYPE_CHECKING:
+    from foretoken.client import Client
+    from foretoken.models.tasks import CurveRequest
+
 Floats = NDArray[np.float64]
-QUANTILES = (0.05, 0.5, 0.95)
 LOOKAHEAD = 12  # remaining steps at which early stopping looks
-HORIZON = 100  # steps predicted by default, unless twice what was seen is more
 
 
 class CurveExtrapolator:
@@ -26,35 +29,38 @@ class CurveExtrapolator:
 
     Args:
         model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
-        server: None answers in this process.
+        server: None answers in this process; else a server's "host:port", or a ``foretoken.Client``
+            with a token or TLS.
         minimize: whether lower is better.
         bounds: hard limits of the metric; either may be infinite.
         soft_bounds: range in which values are told apart best; needed by nothing, and the default
             is taken from the values when a bound is infinite.
-        data_dir: of the registry; the default is that of the command line.
+        data_dir: of the registry in this process; the default is that of the command line.
 
     Raises:
-        Unsupported: if a server is named, which this release cannot reach.
+        InvalidInput: if ``server`` is no address, or there is a data dir beside it.
     """
 
     def __init__(
         self,
         model: str = "lcpfn",
-        server: str | None = None,
+        server: str | Client | None = None,
         minimize: bool = False,
         bounds: tuple[float, float] = (0.0, 1.0),
         soft_bounds: tuple[float, float] | None = None,
         *,
         data_dir: Path | None = None,
     ) -> None:
-        if server is not None:
-            raise Unsupported(f"server={server!r}: this release answers in-process; leave it out")
+        if server is not None and data_dir is not None:
+            raise InvalidInput("data_dir is this process's own; a server has its registry itself")
         self.model = model
         self.server = server
         self.minimize = minimize
         self.bounds = bounds
         self.soft_bounds = soft_bounds
         self.data_dir = data_dir
+        if isinstance(server, str):
+            _ = self._client  # refuses what is no address
 
     def extrapolate(
         self,
@@ -75,6 +81,7 @@ class CurveExtrapolator:
         Raises:
             InvalidInput: for anything unusable; the message says what and where.
             NotFound: if there is no such model.
+            ForetokenError: what else ``foretoken.Client`` raises, if a server answers.
         """
         one = None if steps is None else [steps], None if at is None else [at]
         return self.extrapolate_many([y], *one, quantiles)[0]
@@ -94,6 +101,29 @@ class CurveExtrapolator:
         for name, lists in (("steps", steps), ("at", at)):
             if lists is not None and len(lists) != len(ys):
                 raise InvalidInput(f"{len(ys)} curves need as many of {name}, not {len(lists)}")
+        if self.server is None:
+            return self._locally(ys, steps, at, quantiles)
+        return self._client.extrapolate_many(
+            self.model,
+            ys,
+            steps,
+            at,
+            quantiles,
+            minimize=self.minimize,
+            bounds=self.bounds,
+            soft_bounds=self.soft_bounds,
+        )
+
+    def _locally(
+        self,
+        ys: Sequence[ArrayLike],
+        steps: Sequence[ArrayLike | None] | None,
+        at: Sequence[ArrayLike | None] | None,
+        quantiles: ArrayLike,
+    ) -> list[Posterior]:
+        from foretoken.server.app import local_plane  # noqa: PLC0415
+        from foretoken.server.settings import load_settings  # noqa: PLC0415
+
         none = [None] * len(ys)
         requests = [
             self._request(y, when, ahead, quantiles)
@@ -105,17 +135,28 @@ class CurveExtrapolator:
     def _request(
         self, y: ArrayLike, steps: ArrayLike | None, at: ArrayLike | None, quantiles: ArrayLike
     ) -> CurveRequest:
-        values = _floats("y", y)
-        when = np.arange(1.0, values.size + 1) if steps is None else _floats("steps", steps)
+        from foretoken.models.tasks import CurveRequest, following  # noqa: PLC0415
+
+        values = floats("y", y)
+        when = np.arange(1.0, values.size + 1) if steps is None else floats("steps", steps)
         return CurveRequest(
             values=values,
             steps=when,
-            at=following(when) if at is None else _floats("at", at),
-            quantiles=_floats("quantiles", quantiles),
+            at=following(when) if at is None else floats("at", at),
+            quantiles=floats("quantiles", quantiles),
             minimize=self.minimize,
             bounds=self.bounds,
             soft_bounds=self.soft_bounds,
         )
+
+    @cached_property
+    def _client(self) -> Client:
+        from foretoken.client import Client  # noqa: PLC0415
+
+        return self.server if isinstance(self.server, Client) else Client(str(self.server))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_client"}
 
 
 def forecasts(
@@ -146,21 +187,3 @@ def _spread(steps: Floats) -> Floats:
     kept = np.linspace(0, len(steps) - 1, min(len(steps), LOOKAHEAD)).round().astype(int)
     spread: Floats = steps[kept]
     return spread
-
-
-def following(steps: Floats) -> Floats:
-    """The steps after ``steps`` [N], at their median spacing, up to ``HORIZON`` in all, or 2 N."""
-    if steps.size == 0:
-        raise InvalidInput("y must hold at least one value")
-    spacing = float(np.median(np.diff(steps))) if steps.size > 1 else 1.0
-    ahead = max(HORIZON, 2 * steps.size) - steps.size
-    after: Floats = steps[-1] + spacing * np.arange(1, ahead + 1)
-    return after
-
-
-def _floats(name: str, given: ArrayLike) -> Floats:
-    try:
-        array = np.asarray(given, np.float64)
-    except (TypeError, ValueError) as e:
-        raise InvalidInput(f"{name} must be numbers, not {given!r}") from e
-    return array.reshape(-1) if array.ndim == 0 else array

@@ -15,6 +15,7 @@ from foretoken.distributions import BarDistribution
 from foretoken.normalise import Normaliser
 
 Floats = NDArray[np.float64]
+QUANTILES = (0.05, 0.5, 0.95)  # levels that are reported by default
 INSIDE = (1e-6, 1 - 1e-6)  # of the model's scale: where an infinite bound is still far away
 
 
@@ -39,12 +40,12 @@ class Posterior:
     @cached_property
     def mean(self) -> Floats:
         """Expected value at each step, [Q]: of the value itself, not of its transform."""
-        return self._bars.expectation(self.logits, self._value)
+        return self._summary[0]
 
     @cached_property
     def quantiles(self) -> Floats:
         """Values at ``levels``, [K, Q]."""
-        return self.quantile(self.levels)
+        return self._summary[1]
 
     def quantile(self, levels: ArrayLike) -> Floats:
         """Values below which the curve lies with each of the probabilities ``levels`` [K]: [K, Q].
@@ -53,8 +54,7 @@ class Posterior:
             InvalidInput: if a level is not strictly between 0 and 1.
         """
         asked = np.atleast_1d(np.asarray(levels, np.float64))
-        below = 1 - asked if self.scale.minimize else asked
-        return self._value(self._bars.quantile(self.logits, below)).T
+        return self._value(self._bars.quantile(self.logits, self._below(asked))).T
 
     def log_prob(self, y: ArrayLike) -> Floats:
         """Log density at the values ``y`` [Q] (or one for all steps), per unit of the caller: [Q].
@@ -87,9 +87,18 @@ class Posterior:
 
         return self._bars.expectation(self.logits, gain)
 
+    @cached_property
+    def _summary(self) -> tuple[Floats, Floats]:
+        mean, found = self._bars.summary(self.logits, self._value, self._below(self.levels))
+        return mean, self._value(found).T
+
+    def _below(self, levels: Floats) -> Floats:
+        """Levels on the model's scale, where more is better."""
+        return 1 - levels if self.scale.minimize else levels
+
     def _value(self, u: Floats) -> Floats:
         return self.scale.inverse(np.clip(u, *INSIDE))
 
-    @property
+    @cached_property
     def _bars(self) -> BarDistribution:
         return BarDistribution(self.borders)

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry
-from foretoken.client.blocking import FAREWELL, LONG, QUANTILES, SERIALIZE
+from foretoken.client.blocking import FAREWELL, LONG, SERIALIZE
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
@@ -24,7 +24,7 @@ from foretoken.client.operations import Action, Budget, Pause, Steps, Unary, Upl
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Outlook, Watched
 from foretoken.errors import Cancelled, DeadlineExceeded, FailedPrecondition, Unavailable
-from foretoken.posterior import Posterior
+from foretoken.posterior import QUANTILES, Posterior
 from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
 
 __all__ = ["AsyncClient", "AsyncWatch"]

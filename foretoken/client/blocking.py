@@ -26,7 +26,7 @@ from foretoken.client.operations import Action, Budget, Pause, Steps, Unary, Upl
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Outlook, Watched
 from foretoken.errors import DeadlineExceeded, FailedPrecondition, Unavailable
-from foretoken.posterior import Posterior
+from foretoken.posterior import QUANTILES, Posterior
 from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
 
 __all__ = ["Client", "Watch"]
@@ -35,7 +35,6 @@ R = TypeVar("R")
 
 SERIALIZE = methodcaller("SerializeToString")
 
-QUANTILES = (0.05, 0.5, 0.95)
 LONG = 3600.0  # seconds that uploads and verifications may take by default
 FAREWELL = 1.0  # seconds that a stream has to end
 
