@@ -8,11 +8,12 @@ from typing import TypeAlias
 
 from foretoken.server.metrics.definitions import KINDS
 
-__all__ = ["Cells", "Series", "decode", "encode", "lasting", "merge"]
+__all__ = ["Cells", "Lines", "Series", "decode", "encode", "joined", "lasting", "merge"]
 
 Series: TypeAlias = tuple[str, ...]  # a metric's name and the values of its labels
 # One number; for a histogram the count of each bucket, of what lies beyond, and the sum.
 Cells: TypeAlias = dict[Series, list[float]]
+Lines: TypeAlias = dict[Series, tuple[list[float], str]]  # a cell, and its line
 
 
 def merge(parts: Iterable[Cells]) -> Cells:
@@ -39,11 +40,25 @@ def lasting(cells: Cells) -> Cells:
     return {series: cell for series, cell in cells.items() if KINDS.get(series[0]) != "gauge"}
 
 
-def encode(cells: Cells) -> bytes:
-    """As JSON: a list of pairs, a series and its cell."""
-    return json.dumps(list(cells.items()), separators=(",", ":")).encode()
+def encode(cells: Cells, before: Lines | None = None) -> Lines:
+    """Each series and its cell as a line of JSON.
+
+    Args:
+        cells: to encode.
+        before: what the last call returned; lines of cells that are as they were are taken from it.
+    """
+    lines: Lines = {}
+    for series, cell in cells.items():
+        held = None if before is None else before.get(series)
+        lines[series] = held if held and held[0] == cell else (cell, json.dumps([series, cell]))
+    return lines
+
+
+def joined(lines: Lines) -> bytes:
+    """The lines as bytes."""
+    return "\n".join(line for _, line in lines.values()).encode()
 
 
 def decode(data: bytes) -> Cells:
-    """The inverse of ``encode``."""
-    return {tuple(series): cell for series, cell in json.loads(data)}
+    """The cells of joined lines."""
+    return {tuple(series): cell for series, cell in map(json.loads, data.splitlines())}

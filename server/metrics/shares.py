@@ -14,11 +14,11 @@ import os
 import time
 from pathlib import Path
 
-from foretoken.server.metrics.cells import Cells, decode, encode, lasting, merge
+from foretoken.server.metrics.cells import Cells, Lines, decode, encode, joined, lasting, merge
 
 __all__ = ["Share", "worker_died"]
 
-DEAD = "dead.json"
+DEAD = "dead"
 SUFFIX = ".worker"
 REMEMBERED = 1000  # of the dead, by name: more than die while one reader reads
 RESTARTS = ("foretoken_worker_restarts_total",)
@@ -35,10 +35,16 @@ class Share:
     def __init__(self, folder: Path, pid: int) -> None:
         self._folder = folder
         self._name = f"{pid}-{time.time_ns()}{SUFFIX}"
+        self._lines: Lines | None = None
 
     def write(self, cells: Cells) -> None:
-        """Put the worker's counts in the place of those written before; OSError if it cannot."""
-        _replace(self._folder / self._name, encode(cells))
+        """Put the worker's counts in the place of those written before; OSError if it cannot.
+
+        Args:
+            cells: all of them; the lists must not change afterwards.
+        """
+        self._lines = encode(cells, self._lines)
+        _replace(self._folder / self._name, joined(self._lines))
 
     def others(self) -> list[Cells]:
         """The counts of all other workers, living and dead; may block."""
@@ -70,18 +76,17 @@ def worker_died(folder: Path, pid: int, *, restarted: bool = True) -> None:
         counts = [lasting(decode(path.read_bytes())) for path in paths]
         cells = merge([dead, *counts, {RESTARTS: [1]} if restarted else {}])
         names = [*names, *(path.name for path in paths)][-REMEMBERED:]
-        text = json.dumps({"names": names, "cells": encode(cells).decode()})
-        _replace(folder / DEAD, text.encode())
+        _replace(folder / DEAD, json.dumps(names).encode() + b"\n" + joined(encode(cells)))
         for left in folder.glob(f"{pid}-*"):
             left.unlink(missing_ok=True)
 
 
 def _dead(folder: Path) -> tuple[list[str], Cells]:
     try:
-        held = json.loads((folder / DEAD).read_bytes())
+        names, _, cells = (folder / DEAD).read_bytes().partition(b"\n")
     except FileNotFoundError:
         return [], {}
-    return held["names"], decode(held["cells"])
+    return json.loads(names), decode(cells)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import random
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from foretoken.errors import DataLoss
 from foretoken.server.engine.observer import Batch, Served
 from foretoken.server.metrics import Metrics, metrics, shares, worker_died
-from foretoken.server.metrics.cells import decode, encode, merge
+from foretoken.server.metrics.cells import decode, encode, joined, merge
 from foretoken.server.metrics.definitions import EXPOSED, ROWS, SECONDS
 from foretoken.server.metrics.shares import Share
 
@@ -178,7 +177,7 @@ def test_counts_of_dead_workers_stay_and_their_gauges_go(tmp_path):
     assert found["foretoken_loaded_bytes", "weights"] == 100
     assert found["foretoken_workers",] == 2
     assert found["foretoken_worker_restarts_total",] == 3
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".worker"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == ["", ".worker"]
 
 
 def test_a_worker_that_was_asked_to_stop_counts_as_no_restart(tmp_path):
@@ -412,6 +411,13 @@ def test_open_metrics_is_spoken_to_those_who_ask():
 
 
 def test_cells_survive_their_journey_as_json():
-    cells = {("a", 'with "quotes" and ünïcode'): [1, 0.1, 12345678901234567], ("b",): [0]}
-    assert decode(encode(cells)) == cells
-    assert json.loads(encode(cells))
+    cells = {("a", 'with "quotes",\nünïcode\u2028'): [1, 0.1, 12345678901234567], ("b",): [0]}
+    assert decode(joined(encode(cells))) == cells
+    assert decode(joined(encode({}))) == {}
+
+
+def test_lines_of_what_has_not_changed_are_taken_from_before_and_no_others():
+    before = encode({("a",): [1], ("b",): [1], ("c",): [1]})
+    after = encode({("a",): [1], ("b",): [2]}, before)
+    assert after["a",] is before["a",]
+    assert decode(joined(after)) == {("a",): [1], ("b",): [2]}
