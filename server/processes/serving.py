@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foretoken.server.admin import Admin
 from foretoken.server.doors.curves import curves
+from foretoken.server.doors.health import Health
 from foretoken.server.doors.http import HttpDoor
 from foretoken.server.doors.listen import listen
 from foretoken.server.doors.oip import oip
@@ -18,6 +19,7 @@ from foretoken.server.log import Log
 from foretoken.server.metrics import Metrics
 from foretoken.server.plane import Plane
 from foretoken.server.processes.claims import METRICS
+from foretoken.server.processes.connections import Connections, longest_hand_over
 from foretoken.server.processes.lifeline import Message
 from foretoken.server.processes.peers import Peers
 from foretoken.server.registry.registry import Registry
@@ -55,6 +57,8 @@ class Serving:
         self._log = log
         self._peers = Peers(run, number, self._plane.follow, log)
         self._admin = Admin(self._plane, self._peers.follow, settings.upload_bytes)
+        self._health = Health(self._plane)
+        self._connections = Connections(settings.grpc_port)
         self._http = HttpDoor(self._plane, self._metrics, settings, lambda: self._ready)
         gate = TokenGate(self._registry, settings, self._limiter, self._refused)
         self._listener = listen(self._services(), gate, self._metrics, log, settings)
@@ -62,6 +66,7 @@ class Serving:
     def _services(self) -> list[Service]:
         services = [
             oip(self._plane, Statistics(self._metrics), self._settings),
+            self._health.service(),
             curves(self._plane, self._settings),
             registry(self._admin),
         ]
@@ -84,21 +89,27 @@ class Serving:
             for held in sorted(self._plane.loaded, key=lambda held: held.version.ref)
         ]
 
-    async def stop(self, *, replaced: bool) -> None:
+    async def hand_over(self) -> None:
+        """Serve those who are connected, and nobody else, until they have gone to other workers.
+
+        Streams may outlast it.
+        """
+        await self._http.stop()
+        if self._connections.refuse_new():
+            await self._connections.gone(longest_hand_over(self._settings))
+
+    async def stop(self) -> None:
         """Say that it ends, take nothing new, let what is in flight end, and close everything.
 
-        Args:
-            replaced: another worker serves in its place, so callers of the HTTP port need not hear
-                of it; else that port tells until the end that the server is not ready.
+        The HTTP port tells until the end that this worker is not ready.
         """
         end = time.monotonic() + self._settings.drain
         self._ready = False
-        if replaced:
-            await self._http.stop()
+        self._health.draining()
         await self._listener.stop(max(0.0, end - time.monotonic() - CLOSING))
         await self._plane.drain(max(0.0, end - time.monotonic() - CLOSING))
-        await self._plane.close()
         self._admin.close()
+        await self._plane.close()
         await self._peers.stop()
         await self._http.stop()
         await self._metrics.stop()
