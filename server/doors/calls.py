@@ -193,12 +193,20 @@ class UnaryCall(Call):
 
     async def unary_unary(self, data: bytes, context: Any) -> bytes:
         """Answer; this is what gRPC calls."""
+        route = self._route
         try:
-            route = self._route
             self._admit(context, route.deadline)
-            reply = await route.handler(self._parse(data), self)
+            try:
+                message = route.parse(data)
+            except DecodeError as e:
+                raise _malformed(e) from e
+            reply = await route.handler(message, self)
             sent: bytes = reply.SerializeToString()
         except BaseException as e:
             await self._fail(e, context)
         self._ended()
         return sent
+
+
+def _malformed(error: DecodeError) -> InvalidInput:
+    return InvalidInput(f"the message is malformed: {error}")
