@@ -29,7 +29,7 @@ class RegistryWire:
         self._channel = channel
         self._metadata = [] if token is None else [("authorization", f"Bearer {token}")]
 
-    def __call__(self, name: str, **fields: Any) -> Any:
+    def __call__(self, name: str, /, **fields: Any) -> Any:
         method = _METHODS[name]
         call = self._channel.unary_unary(
             f"/foretoken.v1.Registry/{name}",
@@ -50,7 +50,7 @@ class RegistryWire:
     def register(self, name: str, artefact: Artefact, **others: Any) -> Any:
         return self.upload(upload_of(name, artefact, **others))
 
-    def code(self, name: str, **fields: Any) -> str:
+    def code(self, name: str, /, **fields: Any) -> str:
         """Name of the status with which a call ends."""
         try:
             self(name, **fields)

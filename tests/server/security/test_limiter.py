@@ -108,7 +108,7 @@ def _hammer(path, limit, barrier, tries, made):
 
 def test_several_processes_share_a_limit_to_the_call(tmp_path):
     context = multiprocessing.get_context("fork")
-    limit, processes, tries = Limit(1, rate=100, burst=1000), 4, 2000
+    limit, processes, tries = Limit(1, rate=100, burst=20_000), 4, 10_000
     barrier, made = context.Barrier(processes), context.Queue()
     arguments = (tmp_path / "limits", limit, barrier, tries, made)
     children = [context.Process(target=_hammer, args=arguments) for _ in range(processes)]
@@ -117,7 +117,7 @@ def test_several_processes_share_a_limit_to_the_call(tmp_path):
     counts = [made.get(timeout=60) for _ in children]
     for child in children:
         child.join(60)
-    assert sum(counts) == 1000
+    assert sum(counts) == 20_000
 
 
 def _hold(path, ready):
