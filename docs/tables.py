@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
+
 from foretoken.models.catalog import bundled, families
+from foretoken.server.metrics.definitions import EXPOSED
+from foretoken.server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("foretoken", "server", "exporters", "models", "kernels")
@@ -50,14 +55,63 @@ def modules_list() -> str:
     return "\n".join(lines).strip("\n")
 
 
+def metrics_table() -> str:
+    """One row a metric, as Markdown."""
+    rows = ["| name | type | labels | unit | meaning |", "|---|---|---|---|---|"]
+    for each in EXPOSED:
+        kind = "gauge" if each.kind in ("earliest", "latest") else each.kind
+        labels = ", ".join(f"`{label}`" for label in each.labels)
+        rows.append(f"| `{each.name}` | {kind} | {labels} | {each.unit} | {each.help} |")
+    return "\n".join(rows)
+
+
+def settings_table() -> str:
+    """One row a setting, as Markdown: its default, and what its class's docstring says of it."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    arguments = inspect.cleandoc(Settings.__doc__ or "").partition("Args:\n")[2]
+    for names, text in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE):
+        meaning = " ".join(text.split()).replace("``", "`")
+        rows += [
+            f"| `{name}` | {_default(Settings.model_fields[name])} | {meaning} |"
+            for name in names.split(", ")
+        ]
+    return "\n".join(rows)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "the user's data folder"
+    match field.default:
+        case None:
+            return "none"
+        case bool(value):
+            return "yes" if value else "no"
+        case int(value) if value >= 1 << 20 and value % (1 << 20) == 0:
+            return f"{value >> 30} GiB" if value % (1 << 30) == 0 else f"{value >> 20} MiB"
+        case float(value):
+            return f"{value:g}"
+        case value:
+            return f"{value}"
+
+
+MADE = {
+    "families": families_table,
+    "modules": modules_list,
+    "metrics": metrics_table,
+    "settings": settings_table,
+}
+DOCUMENTS = ("README.md", "docs/map.md", "docs/operate.md")
+
+
 def filled(text: str) -> str:
     """``text`` with what stands between the markers made anew."""
-    for name, make in (("families", families_table), ("modules", modules_list)):
+    for name, make in MADE.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(\n?<!-- /{name} -->)", re.DOTALL)
         text = marked.sub(lambda m, made=make: f"{m[1]}{made()}\n{m[2].lstrip()}", text)
     return text
 
 
 if __name__ == "__main__":
-    for document in (ROOT / "README.md", ROOT / "docs/map.md"):
-        document.write_text(filled(document.read_text("utf-8")), "utf-8")
+    for document in DOCUMENTS:
+        path = ROOT / document
+        path.write_text(filled(path.read_text("utf-8")), "utf-8")

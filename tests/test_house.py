@@ -83,7 +83,12 @@ def tables():
     return module
 
 
-TABLES = [("README.md", "families"), ("docs/map.md", "modules")]
+TABLES = [
+    ("README.md", "families"),
+    ("docs/map.md", "modules"),
+    ("docs/operate.md", "metrics"),
+    ("docs/operate.md", "settings"),
+]
 
 
 @pytest.mark.parametrize(("document", "marker"), TABLES)
@@ -91,6 +96,13 @@ def test_documents_say_what_the_code_says(tables, document, marker):
     text = (ROOT / document).read_text("utf-8")
     assert f"<!-- {marker} -->" in text
     assert tables.filled(text) == text, "run: python docs/tables.py"
+
+
+def test_every_setting_is_described(tables):
+    from foretoken.server.settings import Settings
+
+    described = re.findall(r"^\| `(\w+)` \|", tables.settings_table(), re.MULTILINE)
+    assert described == list(Settings.model_fields)
 
 
 def test_every_path_that_a_document_names_exists():
