@@ -69,6 +69,11 @@ def memory(pid: int, kind: str = "Rss") -> float:
     raise LookupError(kind)
 
 
+def pinned(command: Sequence[str | Path], cores: Sequence[int]) -> list[str]:
+    """The command on these cores; not by a function between fork and exec, which gRPC bars."""
+    return ["taskset", "-c", ",".join(map(str, cores)), *map(str, command)]
+
+
 @contextmanager
 def started(
     command: Sequence[str | Path],
@@ -81,13 +86,12 @@ def started(
     """Run a server on ``cores`` until the block ends; entered when ``port`` accepts connections."""
     with open(log or os.devnull, "ab") as out:
         process = subprocess.Popen(
-            [str(part) for part in command],
+            pinned(command, cores),
             cwd=cwd,
             env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),  # noqa: PLW1509 - no threads here
         )
     try:
         _await_port(process, port, log)
@@ -120,12 +124,11 @@ def _await_port(process: subprocess.Popen[bytes], port: int, log: Path | None) -
 def generating(job: Job, core: int = CLIENT) -> Iterator[Generating]:
     """Load that runs beside what the block does; ask for its ``result()`` at the end."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load.generator"],
+        pinned([sys.executable, "-m", "benchmarks.load.generator"], [core]),
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: os.sched_setaffinity(0, [core]),  # noqa: PLW1509
     )
     assert process.stdin is not None
     process.stdin.write(job.dumped())
