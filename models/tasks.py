@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NoReturn
 
 import numpy as np
 
@@ -29,7 +30,11 @@ class Task(StrEnum):
     GENERATION = "generation"
 
 
-def _increasing(what: str, steps: Array) -> None:
+def _expect_increasing(what: str, steps: Array) -> None:
+    line = steps.ndim == 1 and steps.size > 0
+    # Whatever begins at 0 or later, rises and ends before infinity is finite throughout.
+    if line and steps[0] >= 0 and steps[-1] < np.inf and (steps[1:] > steps[:-1]).all():
+        return
     if steps.ndim != 1 or steps.size == 0 or not np.isfinite(steps).all():
         raise InvalidInput(f"{what} must be a non-empty list of finite numbers")
     if steps[0] < 0:
@@ -73,8 +78,19 @@ class CurveRequest:
                 f"values {self.values.shape} and steps {self.steps.shape} must be two lists of the "
                 "same length"
             )
-        _increasing("steps", self.steps)
-        _increasing("at", self.at)
+        _expect_increasing("steps", self.steps)
+        _expect_increasing("at", self.at)
+        low, high = self.bounds
+        least, most = self.values.min(), self.values.max()
+        if not (low <= least <= most <= high and -np.inf < least and most < np.inf and low < high):
+            self._refuse_values()
+        levels = self.quantiles
+        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
+            raise InvalidInput(
+                f"quantiles must lie strictly between 0 and 1, not {levels.tolist()}"
+            )
+
+    def _refuse_values(self) -> NoReturn:
         bad = np.flatnonzero(~np.isfinite(self.values))
         if bad.size:
             raise InvalidInput(
@@ -84,18 +100,11 @@ class CurveRequest:
         low, high = self.bounds
         if not low < high:
             raise InvalidInput(f"bounds must be (low, high) with low < high, not {self.bounds}")
-        out = np.flatnonzero((self.values < low) | (self.values > high))
-        if out.size:
-            i = int(out[0])
-            raise InvalidInput(
-                f"value {self.values[i]:g} at step {self.steps[i]:g} lies outside bounds "
-                f"[{low:g}, {high:g}]: pass bounds that hold the metric, infinite ones if need be"
-            )
-        levels = self.quantiles
-        if levels.ndim != 1 or not ((levels > 0) & (levels < 1)).all():
-            raise InvalidInput(
-                f"quantiles must lie strictly between 0 and 1, not {levels.tolist()}"
-            )
+        i = int(np.flatnonzero((self.values < low) | (self.values > high))[0])
+        raise InvalidInput(
+            f"value {self.values[i]:g} at step {self.steps[i]:g} lies outside bounds "
+            f"[{low:g}, {high:g}]: pass bounds that hold the metric, infinite ones if need be"
+        )
 
 
 def following(steps: Array) -> Array:

@@ -48,15 +48,15 @@ def decoded(request: oip.ModelInferRequest, inputs: Inputs, most: int) -> dict[s
         )
     found: dict[str, Array] = {}
     for i, message in enumerate(request.inputs):
-        name = message.name
+        name, given = message.name, message.datatype
         tensor = inputs.get(name)
-        if tensor is None or name in found or message.datatype not in tensor.datatypes:
+        if tensor is None or name in found or given not in tensor.datatypes:
             _refuse(message, inputs, found)
         shape = tuple(message.shape)
         count = _elements(name, shape, tensor.ranks, most)
         if message.parameters:
             _refuse_parameters(message)
-        datatype = DATATYPES[message.datatype]
+        datatype = DATATYPES[given]
         if not raw:
             found[name] = _typed(message, datatype, count).reshape(shape)
             continue

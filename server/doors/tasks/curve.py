@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
-from foretoken.models.tasks import CurveRequest
+from foretoken.models.tasks import HORIZON, CurveRequest, following
 from foretoken.posterior import Posterior
 from foretoken.server.doors.tasks.base import (
     INTEGERS,
@@ -31,7 +31,6 @@ __all__ = ["CODEC", "CurveCodec"]
 Floats = NDArray[np.float64]
 LEVELS = np.array([0.05, 0.5, 0.95])
 LEVELS.setflags(write=False)
-LAST = 100  # step up to which curves are predicted by default, unless twice what was seen is more
 ANY = REALS + INTEGERS
 PARAMETERS = ("minimize", "bounds_low", "bounds_high", "soft_low", "soft_high")
 
@@ -65,15 +64,10 @@ class CurveCodec:
         quantiles = floats(tensors["quantiles"]) if "quantiles" in tensors else LEVELS
         steps = _rows("steps", tensors.get("steps"), shape[0])
         at = _rows("at", tensors.get("at"), shape[0])
-        if at is None and steps is not None:
-            raise InvalidInput(
-                "tensor 'at' is missing; it may be left out only where 'steps' is left out too"
-            )
-        last = max(LAST, 2 * shape[1])
-        asked = last - shape[1] if at is None else at.shape[-1]
-        _expect_within(shape, asked, quantiles.size, limits)
+        ahead = max(HORIZON, 2 * shape[1]) - shape[1] if at is None else at.shape[-1]
+        _expect_within(shape, ahead, quantiles.size, limits)
         steps = np.arange(1.0, shape[1] + 1) if steps is None else steps
-        at = np.arange(shape[1] + 1.0, last + 1) if at is None else at
+        at = _following(steps) if at is None else at
         rows = values if batched else values[None]
         requests = [
             CurveRequest(
@@ -101,6 +95,13 @@ class CurveCodec:
     def work(self, asked: Asked) -> int:
         """Means and quantiles are read off the bars of every requested step."""
         return sum(500 + 30 * len(request.at) for request in asked.requests)
+
+
+def _following(steps: Floats) -> Floats:
+    """What is predicted where nothing else is asked for: as much of each curve as is usual."""
+    if 0 in steps.shape:
+        raise InvalidInput("tensor 'values' holds no values; a curve has at least one")
+    return following(steps) if steps.ndim == 1 else np.stack([following(row) for row in steps])
 
 
 def _rows(name: str, array: Array | None, curves: int) -> Floats | None:
