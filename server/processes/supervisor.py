@@ -153,7 +153,7 @@ class Supervisor:
                 (self._run / f"worker-{child.number}.sock").unlink(missing_ok=True)
             self._log.event(
                 "worker_ended",
-                "info" if expected and not child.process.returncode else "error",
+                "error" if child.process.returncode else "info",
                 pid=child.pid,
                 worker=child.number,
                 how=child.ending(),
