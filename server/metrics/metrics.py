@@ -34,11 +34,17 @@ def _outcome(error: str) -> str:
     return error if error in errors.__all__ else "InternalError"
 
 
+def _shown(cells: Cells, accept: str) -> tuple[bytes, str]:
+    from foretoken.server.metrics.exposition import exposition  # noqa: PLC0415 - takes 50 ms
+
+    return exposition(cells, accept)
+
+
 class Metrics:
     """Hears what engine, plane and doors do, counts it, and tells the sum over all workers.
 
     It is an ``Observer`` and an ``RpcObserver``. Its methods belong to the event loop's thread and
-    cost well under a microsecond each: they add to lists, and nothing else; the lists are written
+    cost about a microsecond: they add to lists, and nothing else; the lists are written
     out every half second, so that what a killed worker did in its last half second is not counted.
 
     Args:
@@ -192,10 +198,8 @@ class Metrics:
         Args:
             accept: the header of that name; it may ask for OpenMetrics.
         """
-        from foretoken.server.metrics.exposition import exposition  # noqa: PLC0415 late: 60 ms
-
         cells = await self.cells()
-        return await asyncio.to_thread(exposition, cells, accept)
+        return await asyncio.to_thread(_shown, cells, accept)
 
     async def _keep_sharing(self, share: Share) -> None:
         last = False
