@@ -18,7 +18,7 @@ from benchmarks.load.processes import SERVER, Watched, free_port, started
 from foretoken.models.artefact import Artefact
 from foretoken.server.registry.bundled import register_bundled
 from foretoken.server.registry.registry import Registry
-from foretoken.server.security import tokens
+from foretoken.server.security.tokens import Wanted, create
 
 __all__ = ["Server", "prepared", "serving"]
 
@@ -35,8 +35,7 @@ def prepared(data_dir: Path, models: Mapping[str, Sequence[Path]] | None = None)
             for folder in folders:
                 version = registry.register(name, Artefact.read(folder))
                 registry.set_alias(name, "champion", version.number)
-        wanted = tokens.Wanted("benchmark", ("predict", "admin"))
-        return tokens.create(registry.tokens, wanted)[0]
+        return create(registry.tokens, Wanted("benchmark", ("predict", "admin")))[0]
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Server:
         port: of gRPC.
         http_port: of metrics.
         data_dir: that it serves.
-        token: with all scopes.
+        token: with all scopes; "" if there is none.
         watched: its processes.
         log: what it writes to standard error.
     """
@@ -67,7 +66,8 @@ class Server:
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What a careful client sends with a call."""
-        return (("authorization", f"Bearer {self.token}"), ("x-request-id", "benchmark-0001"))
+        shown = (("authorization", f"Bearer {self.token}"),) if self.token else ()
+        return (*shown, ("x-request-id", "benchmark-0001"))
 
     def job(self, *payloads: bytes, method: str = INFER, **job: Any) -> Job:
         """Load for this server."""
@@ -96,6 +96,7 @@ def serving(
     models: Mapping[str, Sequence[Path]] | None = None,
     cores: Sequence[int] = (SERVER,),
     plugins: bool = False,
+    tokens: bool = True,
     **settings: object,
 ) -> Iterator[Server]:
     """Serve the bundled models and ``models`` until the block ends.
@@ -105,10 +106,11 @@ def serving(
         models: artefact folders by name, a version each.
         cores: to run on.
         plugins: whether families of this folder's plug-ins are found.
+        tokens: make a token, and the data dir with it; else the server does the latter.
         settings: of ``foretoken.server.settings``.
     """
     data_dir, secret = folder / "data", folder / "token"
-    if not secret.exists():
+    if tokens and not secret.exists():
         secret.write_text(prepared(data_dir, models))
     port, http_port = free_port(), free_port()
     chosen = {"grpc_port": port, "http_port": http_port, "data_dir": data_dir, **settings}
@@ -118,4 +120,5 @@ def serving(
     command = [Path(sys.executable).parent / "foretoken", "serve"]
     log = folder / "log"
     with started(command, port, cores, env, log) as watched:
-        yield Server(port, http_port, data_dir, secret.read_text(), watched, log)
+        token = secret.read_text() if tokens else ""
+        yield Server(port, http_port, data_dir, token, watched, log)
