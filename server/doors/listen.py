@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from foretoken.server.settings import Settings
 __all__ = ["Listener", "listen"]
 
 _MS = 1000
+CLEANUP = 2.0  # seconds that handlers have to clean up once they are cut off
 HANDSHAKE = 20 * _MS  # ms until a connection that says nothing is closed
 KEEPALIVE = 60 * _MS  # ms without traffic until a peer is asked whether it is still there
 ANSWER = 20 * _MS  # ms that it has to answer
@@ -78,6 +81,10 @@ class Listener:
             return
         self._handlers.drain()
         await server.stop(grace)
+        # gRPC does not wait for the handlers of what it has cut off.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLEANUP):
+                await self._handlers.ended()
         if self._unix is not None:
             self._unix.unlink(missing_ok=True)
 

@@ -68,6 +68,10 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         """End streams that wait for their callers."""
         self._streams.drain()
 
+    async def ended(self) -> None:
+        """Wait until the last stream has ended."""
+        await self._streams.ended()
+
     def service(self, handler_call_details: Any) -> Call | None:
         """The call that begins; None if there is no such method. This is what gRPC calls."""
         call = self._calls.get(handler_call_details.method)

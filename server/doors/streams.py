@@ -16,6 +16,9 @@ from foretoken.server.doors.calls import Call, Metadata, Route
 __all__ = ["BidirectionalCall", "OpenStreams", "UploadCall"]
 
 
+MOMENT = 0.01  # seconds
+
+
 class OpenStreams:
     """The streams of a listener that are open now.
 
@@ -53,6 +56,11 @@ class OpenStreams:
         for call in tuple(self._open):
             call.drain()
 
+    async def ended(self) -> None:
+        """Wait until none is open."""
+        while self._open:
+            await asyncio.sleep(MOMENT)
+
 
 class _StreamCall(Call):
     """What uploads and bidirectional streams have in common."""
@@ -86,7 +94,16 @@ class _StreamCall(Call):
             raise Cancelled("the caller has gone") from e
         finally:
             self._waited += monotonic() - began
-        return None if data is grpc.aio.EOF else self._parse(data)
+        if data is grpc.aio.EOF:
+            await self._over()
+            return None
+        return self._parse(data)
+
+    async def _over(self) -> None:
+        """Raise if the caller's messages have ended because the call has.
+
+        To ``grpc.aio``, a caller who has sent everything and one who has gone look the same here.
+        """
 
     async def _run(self, context: Any) -> Any:
         """Admit the call, then run the service's handler, counted as an open stream."""
@@ -118,6 +135,13 @@ class UploadCall(_StreamCall):
             await self._fail(e, context)
         self._ended(waited=self._waited)
         return sent
+
+    async def _over(self) -> None:
+        # Half an upload must never be taken for the whole: no headers go out on a dead call.
+        try:
+            await self._context.send_initial_metadata(())
+        except grpc.aio.BaseError as e:
+            raise Cancelled("the caller has gone") from e
 
 
 class BidirectionalCall(_StreamCall):
@@ -157,6 +181,11 @@ class BidirectionalCall(_StreamCall):
             raise
         finally:
             self._reader = None
+
+    async def _over(self) -> None:
+        # Headers may have gone out already. The news that the call is cancelled comes as an event
+        # of its own, right behind; it matters for how the end is counted, so a moment must do.
+        await asyncio.sleep(MOMENT)
 
     async def write(self, message: Message) -> None:
         """Send a message; waits while the caller reads too slowly.
