@@ -53,7 +53,8 @@ class Log:
         self._fd = fd
         self._flush = flush
         self._records: deque[_Record] = deque()
-        self._dropped = 0
+        self._dropped = 0  # and not yet said
+        self._counting = threading.Lock()
         self._broken = False  # whether the last write failed
         self._clock = (0, "")  # the current second, as a number and as a record's beginning
         self._closing = threading.Event()
@@ -105,7 +106,11 @@ class Log:
         if len(self._records) < RECORDS:
             self._records.append(record)
         else:
-            self._dropped += 1
+            self._lost(1)
+
+    def _lost(self, records: int) -> None:
+        with self._counting:
+            self._dropped += records
 
     def _run(self) -> None:
         while not self._closing.wait(self._flush):
@@ -123,12 +128,20 @@ class Log:
             size += len(line)
             lines.append(line)
         self._send(lines)
-        if self._dropped and not self._broken:
-            lost, self._dropped = self._dropped, 0
-            self.event("log_dropped", "warning", records=lost)
+        if not self._broken:
+            with self._counting:
+                lost, self._dropped = self._dropped, 0
+            if lost:
+                more = f', "records": {lost}'
+                self._send([self._line((time.time(), "warning", "log_dropped", more))], lost)
 
-    def _send(self, lines: list[str]) -> None:
-        """Write lines in one piece, so that those of several workers do not mix on one pipe."""
+    def _send(self, lines: list[str], stands_for: int = 0) -> None:
+        """Write lines in one piece, so that those of several workers do not mix on one pipe.
+
+        Args:
+            lines: whole ones.
+            stands_for: how many records they are; 0 for one each.
+        """
         data = memoryview("".join(lines).encode())
         try:
             while data:
@@ -139,7 +152,7 @@ class Log:
             self._broken = False
         except OSError:  # nobody reads any more; the work goes on without
             self._broken = True
-            self._dropped += len(lines)
+            self._lost(stands_for or len(lines))
 
     def _line(self, record: _Record) -> str:
         """A record as JSON, by hand because json.dumps takes several times as long."""
