@@ -1,0 +1,137 @@
+"""Mutated messages of every method: typed errors, a server that lives, memory that stays.
+
+The seed is fixed; ``FUZZ_SEED`` takes another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+import grpc
+import numpy as np
+import pytest
+
+from foretoken.client import Client
+from foretoken.proto.grpc_service import RepositoryModelLoadRequest
+from tests.fuzz.mutate import mutated
+from tests.fuzz.samples import PREDICTED, Sample, samples
+from tests.load.watching import memory
+
+SEED = int(os.environ.get("FUZZ_SEED", "20261123"))
+AT_ONCE = 32
+ENDS = 0.2  # seconds after which calls that the server never ends are left
+LONGEST = 30.0
+# A bug would be INTERNAL or UNKNOWN, a server that is gone UNAVAILABLE.
+TYPED = {
+    "OK",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "FAILED_PRECONDITION",
+    "UNIMPLEMENTED",
+    "RESOURCE_EXHAUSTED",
+}
+UPLOAD = "/foretoken.v1.Registry/Register"  # bytes that are not those announced: DATA_LOSS
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def valid(published) -> list[Sample]:
+    return samples(published("lcpfn"))
+
+
+def test_every_sample_is_a_valid_call(server, valid):
+    """What is mutated must be understood: samples with content do not fail as malformed."""
+    found = asyncio.run(send(server.address, [s for s in valid if any(s.messages)]))
+    assert not {m for m, _, text in found if "malformed" in text}
+    assert {code for _, code, _ in found} <= TYPED
+
+
+def test_mutated_messages_are_answered_by_typed_errors(server, valid):
+    fuzzed(server, valid, 2_000)
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_mutated_messages(server, valid):
+    fuzzed(server, valid, 100_000)
+
+
+def fuzzed(server, valid: Sequence[Sample], count: int) -> None:
+    """Send ``count`` mutated calls; the server must answer as before, with the memory it had."""
+    rng, before = random.Random(SEED), answer(server)
+    codes: Counter[str] = Counter()
+    bad: list[tuple[str, str, str]] = []
+    workers, filled = server.workers, 0.0
+    for part in range(10):
+        calls = [mutated(rng.choice(valid), rng) for _ in range(count // 10)]
+        found = asyncio.run(send(server.address, calls))
+        codes.update(code for _, code, _ in found)
+        bad += [each for each in found if not typed(*each)]
+        if part == 2:
+            filled = sum(memory(pid) for pid in workers)
+    assert bad == []
+    assert server.workers == workers, "a worker died"
+    assert codes["INVALID_ARGUMENT"] > count / 10, codes
+    np.testing.assert_allclose(answer(server), before, rtol=1e-6)
+    grown = sum(memory(pid) for pid in workers) - filled
+    print(f"{count} messages: {dict(codes)}; memory grew by {grown / MIB:.1f} MiB")
+    assert grown < 48 * MIB
+
+
+def typed(method: str, code: str, text: str) -> bool:
+    """Whether a call ended as it may."""
+    return code in TYPED or (method == UPLOAD and code == "DATA_LOSS" and "hash to" in text)
+
+
+def answer(server) -> object:
+    """The mean of a known curve; the model is loaded if a mutated message has unloaded it."""
+    with grpc.insecure_channel(server.address) as channel:
+        load = channel.unary_unary("/inference.GRPCInferenceService/RepositoryModelLoad")
+        load(RepositoryModelLoadRequest(model_name=PREDICTED).SerializeToString(), timeout=LONGEST)
+    with Client(server.address) as client:
+        return client.extrapolate(f"{PREDICTED}:1", [0.1, 0.2, 0.4], at=[9.0, 20.0]).mean
+
+
+async def send(address: str, calls: Sequence[Sample]) -> list[tuple[str, str, str]]:
+    """Make all calls, some at a time; method, status and its text of each."""
+    left = iter(calls)
+    found: list[tuple[str, str, str]] = []
+
+    async def work(channel: grpc.aio.Channel) -> None:
+        for call in left:
+            found.append(await one(channel, call))
+
+    options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(address, options) as channel:
+        await asyncio.gather(*(work(channel) for _ in range(AT_ONCE)))
+    return found
+
+
+async def one(channel: grpc.aio.Channel, sample: Sample) -> tuple[str, str, str]:
+    """Make a call and read all that comes back."""
+    timeout = ENDS if sample.endless else LONGEST
+    try:
+        if sample.stream:
+            call = channel.stream_stream(sample.method)(streamed(sample), timeout=timeout)
+            async for _ in call:
+                pass
+        elif sample.upload:
+            await channel.stream_unary(sample.method)(streamed(sample), timeout=timeout)
+        else:
+            await channel.unary_unary(sample.method)(sample.messages[0], timeout=timeout)
+    except grpc.aio.AioRpcError as e:
+        code = e.code().name
+        ended = sample.endless and code == "DEADLINE_EXCEEDED"
+        return sample.method, "OK" if ended else code, str(e.details())
+    return sample.method, "OK", ""
+
+
+async def streamed(sample: Sample) -> AsyncIterator[bytes]:
+    for message in sample.messages:
+        yield message
+
+
