@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretoken import CurveExtrapolator
-from foretoken.errors import InvalidInput, NotFound, Unsupported
+from foretoken.errors import InvalidInput, NotFound
 from foretoken.models.artefact import Artefact
 from foretoken.server.app import local_plane
 from foretoken.server.settings import load_settings
@@ -69,9 +69,11 @@ def test_an_unknown_model_is_not_found(data_dir):
         CurveExtrapolator("nothing", data_dir=data_dir).extrapolate([0.1])
 
 
-def test_a_server_is_refused_until_there_is_one():
-    with pytest.raises(Unsupported, match="in-process"):
-        CurveExtrapolator(server="localhost:8100")
+def test_a_server_goes_without_a_data_dir_and_needs_an_address(tmp_path):
+    with pytest.raises(InvalidInput, match="data_dir"):
+        CurveExtrapolator(server="localhost:8100", data_dir=tmp_path)
+    with pytest.raises(InvalidInput, match="host:port"):
+        CurveExtrapolator(server="http://localhost:8100/")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from foretoken.cli.catalogue import open_catalogue
 from foretoken.cli.output import show, show_record, show_table
-from foretoken.cli.registry import Actor, DataDir, Json, actor_or_user, open_registry, readable
+from foretoken.cli.registry import Actor, DataDir, Json, readable
+from foretoken.cli.remote import Server
 from foretoken.errors import InvalidInput
 
 app = typer.Typer(
@@ -34,18 +36,18 @@ def set_(
     expect_generation: Generation = None,
     actor: Actor = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Point an alias at a version, or send it a share of the traffic by a stable hash."""
     name, named = alias_of(alias)
-    with open_registry(data_dir) as registry:
+    with open_catalogue(server, data_dir, actor) as registry:
         moved = registry.set_alias(
             name,
             named,
             version_number(version),
             expect_generation=expect_generation,
             canary=None if canary is None else _percent(canary),
-            actor=actor_or_user(actor),
         )
     show_moved(moved.record(), as_json=as_json)
 
@@ -56,14 +58,13 @@ def delete(
     expect_generation: Generation = None,
     actor: Actor = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Remove an alias; its history stays, and rollback brings it back."""
     name, named = alias_of(alias)
-    with open_registry(data_dir) as registry:
-        registry.delete_alias(
-            name, named, expect_generation=expect_generation, actor=actor_or_user(actor)
-        )
+    with open_catalogue(server, data_dir, actor) as registry:
+        registry.delete_alias(name, named, expect_generation=expect_generation)
     show(f"Deleted {named}@{name}.", as_json=as_json, deleted=f"{named}@{name}")
 
 
@@ -71,10 +72,11 @@ def delete(
 def list_(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")],
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """List a model's aliases with their generations and canaries."""
-    with open_registry(data_dir) as registry:
+    with open_catalogue(server, data_dir) as registry:
         rows = [alias.record() for alias in registry.aliases(name)]
     columns = ["alias", "target", "generation"]
     shown = rows if as_json else [readable(row) for row in rows]

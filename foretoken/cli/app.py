@@ -6,14 +6,15 @@ import typer
 
 from foretoken.cli import backup, early_stop, extrapolate, models, serve, tokens, train, transfer
 from foretoken.cli.output import guarded
+from foretoken.cli.remote import remember
 
 app = typer.Typer(
     name="foretoken",
-    help="Serve models that predict from what they have just seen.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.callback(help="Serve models that predict from what they have just seen.")(remember)
 app.add_typer(models.app, name="models")
 models.app.command("import")(transfer.import_model)
 models.app.command("export")(transfer.export_model)

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from foretoken.cli import files
+from foretoken.cli.remote import Remote, client_of
 from foretoken.errors import InvalidInput
 from foretoken.estimators import CurveExtrapolator
 from foretoken.models.tasks import CurveRequest
@@ -26,11 +27,17 @@ SoftBounds = Annotated[
 
 
 def extrapolator_of(
-    model: str, minimize: bool, bounds: str, soft_bounds: str | None, data_dir: Path | None
+    model: str,
+    minimize: bool,
+    bounds: str,
+    soft_bounds: str | None,
+    data_dir: Path | None,
+    server: Remote | None,
 ) -> CurveExtrapolator:
     """The estimator that the options ask for."""
     return CurveExtrapolator(
         model,
+        client_of(server, data_dir),
         minimize=minimize,
         bounds=_pair("bounds", bounds),
         soft_bounds=None if soft_bounds is None else _pair("soft-bounds", soft_bounds),

@@ -11,6 +11,7 @@ import typer
 from foretoken.cli.curves import Bounds, Minimize, SoftBounds, extrapolator_of, run_of
 from foretoken.cli.output import show, show_table, track, work
 from foretoken.cli.registry import DataDir, Json
+from foretoken.cli.remote import Server
 from foretoken.errors import InvalidInput, NotFound
 from foretoken.estimators import CurveExtrapolator, forecasts
 from foretoken.stopping import (
@@ -38,11 +39,12 @@ def early_stop(
     bounds: Bounds = "0,1",
     soft_bounds: SoftBounds = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Replay a finished sweep: what would have been stopped, what saved, and what lost."""
     expect_threshold(threshold)
-    extrapolator = extrapolator_of(model, minimize, bounds, soft_bounds, data_dir)
+    extrapolator = extrapolator_of(model, minimize, bounds, soft_bounds, data_dir, server)
     runs = _sweep(folder, extrapolator)
     judged = evenly(checks)
     replay(runs, None, minimize=minimize, checks=judged)  # refuses what cannot be replayed

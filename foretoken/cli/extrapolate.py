@@ -12,6 +12,7 @@ from foretoken.cli import files
 from foretoken.cli.curves import Bounds, Minimize, SoftBounds, extrapolator_of, numbers_of, run_of
 from foretoken.cli.output import show_table
 from foretoken.cli.registry import DataDir, Json
+from foretoken.cli.remote import Server
 from foretoken.errors import InvalidInput
 from foretoken.posterior import Posterior
 
@@ -44,6 +45,7 @@ def extrapolate(
     ] = None,
     rows: Annotated[int, typer.Option(min=2, help="Rows of the printed table.")] = 12,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Extrapolate a learning curve, in its own units, with uncertainty."""
@@ -51,7 +53,7 @@ def extrapolate(
         files.expect_file(out)
     if plot is not None:
         files.expect_file(plot, files.PICTURES)
-    extrapolator = extrapolator_of(model, minimize, bounds, soft_bounds, data_dir)
+    extrapolator = extrapolator_of(model, minimize, bounds, soft_bounds, data_dir, server)
     whole = run_of(curve, extrapolator)
     run = whole.until(len(whole.steps) if seen is None else seen)
     rest = whole.steps[len(run.steps) :], whole.values[len(run.steps) :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +10,17 @@ from rich.filesize import decimal
 
 from foretoken.cli.aliases import LARGEST, alias_of, show_moved, version_number
 from foretoken.cli.aliases import app as aliases
-from foretoken.cli.output import show, show_record, show_table, track
-from foretoken.cli.registry import Actor, DataDir, Json, actor_or_user, open_registry, readable
+from foretoken.cli.catalogue import open_catalogue
+from foretoken.cli.output import progress, show, show_record, show_table, track
+from foretoken.cli.registry import Actor, DataDir, Json, open_registry, readable
+from foretoken.cli.remote import Server, here
 from foretoken.cli.transfer import published
 from foretoken.errors import DataLoss, InvalidInput
 from foretoken.models.artefact import Artefact
 
-app = typer.Typer(
-    help="List, register, verify and roll out models.", no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.add_typer(aliases, name="alias")
+app.callback(help="List, register, verify and roll out models.")(here("gc", "import", "export"))
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="NAME, NAME:VERSION or ALIAS@NAME.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")]
@@ -41,10 +41,11 @@ def list_(
         bool, typer.Option("--all", help="Versions that are PENDING or FAILED, too.")
     ] = False,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """List the models, or one model's versions, newest first."""
-    with open_registry(data_dir) as registry:
+    with open_catalogue(server, data_dir) as registry:
         if name is None:
             models = [model.record() for model in registry.models(after, limit)]
             show_table(_shown(models, as_json), title="Models", as_json=as_json)
@@ -67,22 +68,13 @@ def list_(
 
 
 @app.command("show")
-def show_(ref: Ref, data_dir: DataDir = None, as_json: Json = False) -> None:
+def show_(ref: Ref, data_dir: DataDir = None, server: Server = None, as_json: Json = False) -> None:
     """Show a version: its lineage, files with digests, signature, figures and options."""
-    with open_registry(data_dir) as registry:
-        version = registry.show(ref)
-        record = version.record()
-        if version.status == "READY":
-            manifest = registry.manifest(version)
-            record["options"] = registry.serving_options(version).said()
-            record |= {k: manifest.description[k] for k in ("config", "training", "export")}
-            record["signature"] = manifest.signature
-            record["files"] = {name: asdict(entry) for name, entry in manifest.files.items()}
-        if not as_json:
-            record = {
-                k: v for k, v in _readable_version(record).items() if v not in ("", None, {}, [])
-            }
-        show_record(record, title=version.ref, as_json=as_json)
+    with open_catalogue(server, data_dir) as registry:
+        version, record = registry.show(ref)
+    if not as_json:
+        record = {k: v for k, v in _readable_version(record).items() if v not in ("", None, {}, [])}
+    show_record(record, title=version.ref, as_json=as_json)
 
 
 @app.command()
@@ -98,24 +90,20 @@ def register(
     ] = None,
     actor: Actor = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Register an artefact folder as a new version; the first of a name becomes champion.
 
     A folder without ONNX graphs, as training leaves it, is exported first and its parity checked.
     """
-    from foretoken.server.publish import check  # noqa: PLC0415  (imports a runtime)
-
-    with published(Artefact.read(folder)) as artefact, open_registry(data_dir) as registry:
-        version = registry.register(
-            name,
-            artefact,
-            parent=None if parent is None else registry.resolve(parent),
-            relation=relation,
-            check=check,
-            actor=actor_or_user(actor),
-            tags=_pairs("--tag", tag or []),
-        )
+    tags = _pairs("--tag", tag or [])
+    with (
+        published(Artefact.read(folder)) as artefact,
+        open_catalogue(server, data_dir, actor) as registry,
+        progress(f"Registering {name}") as bar,
+    ):
+        version = registry.register(name, artefact, tags, parent, relation, bar)
     record = version.record()
     shown = record if as_json else readable(record)
     show_record(shown, title=f"Registered {version.ref}", as_json=as_json)
@@ -126,10 +114,11 @@ def history(
     name: Name,
     alias: Annotated[str | None, typer.Option(help="Only this alias.")] = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Show every move of a model's aliases: who, when, from where to where."""
-    with open_registry(data_dir) as registry:
+    with open_catalogue(server, data_dir) as registry:
         rows = [event.record() for event in registry.history(name, alias)]
     columns = ["at", "actor", "alias", "action", "before", "after", "generation"]
     title = f"History of {name}"
@@ -141,19 +130,22 @@ def rollback(
     ref: Annotated[str, typer.Argument(metavar="[ALIAS@]NAME", help="The champion by default.")],
     actor: Actor = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Undo the last move of an alias; again, the one before it."""
     name, alias = alias_of(ref)
-    with open_registry(data_dir) as registry:
-        moved = registry.rollback(name, alias, actor=actor_or_user(actor))
+    with open_catalogue(server, data_dir, actor) as registry:
+        moved = registry.rollback(name, alias)
     show_moved(moved.record(), as_json=as_json)
 
 
 @app.command()
-def delete(ref: Ref, data_dir: DataDir = None, as_json: Json = False) -> None:
+def delete(
+    ref: Ref, data_dir: DataDir = None, server: Server = None, as_json: Json = False
+) -> None:
     """Delete a version, given as NAME:VERSION, that no alias points at."""
-    with open_registry(data_dir) as registry:
+    with open_catalogue(server, data_dir) as registry:
         version = registry.delete(ref)
     text = f"Deleted {version.ref}; `foretoken models gc` frees its bytes."
     show(text, as_json=as_json, deleted=version.ref)
@@ -163,10 +155,11 @@ def delete(ref: Ref, data_dir: DataDir = None, as_json: Json = False) -> None:
 def verify(
     ref: Annotated[str | None, typer.Argument(metavar="[REF]", help="Only this version.")] = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Hash every stored file again; the exit status is 1 if one is not what was registered."""
-    with open_registry(data_dir) as registry:
+    with open_catalogue(server, data_dir) as registry:
         reports = list(track(registry.verify(ref), "Hashing"))
     rows = _shown([{**report.record(), "ok": report.ok} for report in reports], as_json)
     columns = ["version", "file", "size", "ok", "problem"]
@@ -203,23 +196,43 @@ def options(
     ] = None,
     actor: Actor = None,
     data_dir: DataDir = None,
+    server: Server = None,
     as_json: Json = False,
 ) -> None:
     """Show or set the serving options that apply to all versions of a model, over their own."""
     from foretoken.server.registry.options import ServingOptions  # noqa: PLC0415
 
-    with open_registry(data_dir) as registry:
-        said = registry.options(name).said()
+    known = tuple(ServingOptions.model_fields)
+    with open_catalogue(server, data_dir, actor) as registry:
+        said = registry.options(name)
         for option, value in _pairs("OPTION=VALUE", setting or []).items():
-            if option not in ServingOptions.model_fields:
-                accepted = ", ".join(ServingOptions.model_fields)
-                raise InvalidInput(f"no serving option {option!r}; options are {accepted}")
+            if option not in known:
+                raise InvalidInput(f"no serving option {option!r}; options are {', '.join(known)}")
             said[option] = _value(value)
         if setting:
-            kept = ServingOptions.parse({k: v for k, v in said.items() if v != ""})
-            registry.set_options(name, kept, actor=actor_or_user(actor))
-        current = registry.options(name).model_dump()
+            registry.set_options(name, {k: v for k, v in said.items() if v != ""})
+        current = dict.fromkeys(known) | registry.options(name)
     show_record(current, title=f"Serving options of {name}", as_json=as_json)
+
+
+@app.command()
+def load(
+    name: Name, data_dir: DataDir = None, server: Server = None, as_json: Json = False
+) -> None:
+    """Have a model served again, by every worker and across restarts."""
+    with open_catalogue(server, data_dir) as registry:
+        registry.load(name)
+    show(f"{name} is served.", as_json=as_json, loaded=name)
+
+
+@app.command()
+def unload(
+    name: Name, data_dir: DataDir = None, server: Server = None, as_json: Json = False
+) -> None:
+    """Have a model served no longer, until it is loaded again."""
+    with open_catalogue(server, data_dir) as registry:
+        registry.unload(name)
+    show(f"{name} is not served.", as_json=as_json, unloaded=name)
 
 
 def _shown(records: list[dict[str, Any]], as_json: bool) -> list[dict[str, Any]]:

@@ -15,10 +15,11 @@ from rich.text import Text
 
 from foretoken.errors import CallerError, ForetokenError
 
-__all__ = ["guarded", "progress", "show", "show_record", "show_table", "track", "work"]
+__all__ = ["Bar", "guarded", "progress", "show", "show_record", "show_table", "track", "work"]
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
+Bar = Callable[[float], None]  # takes a fraction from 0 to 1
 
 CALLER, OURS, INTERRUPTED = 2, 1, 130  # exit statuses
 _PIPE_WIDTH = 200  # columns where there is no terminal, so that pipes get whole cells
@@ -113,7 +114,7 @@ def guarded() -> Iterator[None]:
 
 
 @contextmanager
-def progress(description: str) -> Iterator[Callable[[float], None]]:
+def progress(description: str) -> Iterator[Bar]:
     """A bar on stderr while the block runs; yields what sets it to a fraction from 0 to 1."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     console = _console(stderr=True)
