@@ -60,7 +60,10 @@ def _told(counted: ModelStatistics) -> oip.ModelStatistics:
             queue=_duration(counted.queue),
             compute_input=_duration(counted.compute_input),
             compute_infer=_duration(counted.compute_infer),
-            compute_output=_duration(counted.compute_output),
+            # perf_analyzer insists that the three parts of computing count the same requests.
+            compute_output=oip.StatisticDuration(
+                count=counted.compute_infer.count, ns=counted.compute_output.ns
+            ),
         ),
     )
     for batch in counted.batches:

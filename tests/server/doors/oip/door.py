@@ -26,7 +26,8 @@ DESCRIPTOR = service("inference/grpc_service.proto", "GRPCInferenceService")
 class Stub:
     """``stub.ModelInfer(request)`` and so on, for each method of the service."""
 
-    def __init__(self, channel):
+    def __init__(self, channel, address):
+        self.address = address
         for method in DESCRIPTOR.methods:
             kind = "stream_stream" if method.server_streaming else "unary_unary"
             call = getattr(channel, kind)(
@@ -43,8 +44,9 @@ async def connected(plane, settings, statistics, gate=OPEN):
     listener = listen([door(plane, statistics, settings)], gate, QUIET, Log("errors"), settings)
     port = await listener.start(0)
     try:
-        async with grpc.aio.insecure_channel(f"{settings.host}:{port}") as channel:
-            yield Stub(channel)
+        address = f"{settings.host}:{port}"
+        async with grpc.aio.insecure_channel(address) as channel:
+            yield Stub(channel, address)
     finally:
         await listener.stop(0)
 
