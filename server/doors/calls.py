@@ -33,7 +33,7 @@ from foretoken.server.terms import Caller, Scope, Terms
 if TYPE_CHECKING:
     from foretoken.server.plane import Answers
 
-__all__ = ["Call", "Metadata", "Route", "UnaryCall"]
+__all__ = ["Call", "Metadata", "Route", "UnaryCall", "malformed"]
 
 LONGEST = 86400.0  # seconds; a later deadline counts as this one
 LATE = 0.05  # seconds before its deadline at which a cancelled call counts as one that missed it
@@ -111,12 +111,6 @@ class Call:
             left = LONGEST
         priority = priority_of(metadata) if PRIORITY in metadata else 0
         self.terms = Terms(caller, began + left, priority, metadata.get(KEY), request_id)
-
-    def _parse(self, data: bytes) -> Any:
-        try:
-            return self._route.parse(data)
-        except DecodeError as e:
-            raise InvalidInput(f"the message is malformed: {e}") from e
 
     def _ended(
         self, code: str = "OK", level: Level = "info", error: str = "", waited: float = 0.0
@@ -199,7 +193,7 @@ class UnaryCall(Call):
             try:
                 message = route.parse(data)
             except DecodeError as e:
-                raise _malformed(e) from e
+                raise malformed(e) from e
             reply = await route.handler(message, self)
             sent: bytes = reply.SerializeToString()
         except BaseException as e:
@@ -208,5 +202,6 @@ class UnaryCall(Call):
         return sent
 
 
-def _malformed(error: DecodeError) -> InvalidInput:
+def malformed(error: DecodeError) -> InvalidInput:
+    """The error of our tree for a message that cannot be parsed."""
     return InvalidInput(f"the message is malformed: {error}")

@@ -8,10 +8,10 @@ from time import monotonic
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from foretoken.errors import Cancelled, Overloaded, Unavailable
-from foretoken.server.doors.calls import Call, Metadata, Route
+from foretoken.server.doors.calls import Call, Metadata, Route, malformed
 
 __all__ = ["BidirectionalCall", "OpenStreams", "UploadCall"]
 
@@ -97,7 +97,10 @@ class _StreamCall(Call):
         if data is grpc.aio.EOF:
             await self._over()
             return None
-        return self._parse(data)
+        try:
+            return self._route.parse(data)
+        except DecodeError as e:
+            raise malformed(e) from e
 
     async def _over(self) -> None:
         """Raise if the caller's messages have ended because the call has.

@@ -64,7 +64,7 @@ def test_time_in_the_plane_is_not_counted_as_encoding():
         async with serving(toy.service()) as server:
             await unary(await server.channel())(REQUEST)
             [(*_, seconds, encode)] = server.ears.calls
-            assert seconds >= 0.2
+            assert seconds > 0.19
             assert encode < 0.1
 
     run(act())
@@ -170,9 +170,9 @@ def test_terms_come_from_metadata_and_the_deadline():
             await call(REQUEST)
             first, second, third = [c.terms for c in toy.calls]
             assert (first.request_id, first.key, first.priority) == ("abc-1", "k", -3)
-            assert 0 < first.left <= 3
+            assert 0 < first.left < 3.1  # gRPC rounds up
             assert (second.key, second.priority) == (None, 0)
-            assert 3 < second.left <= 7
+            assert 3.5 < second.left <= 7
             assert len({second.request_id, third.request_id, ""}) == 3
             assert toy.calls[0].metadata["foretoken-key"] == "k"
 
