@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 WIRE = Path(__file__).parents[4] / "docs" / "wire.md"
-# Of the protocol's own revisions; Triton's clients skip what they do not know.
+# Our one addition; Triton's clients skip what they do not know.
 OURS_ALONE = ".ModelMetadataResponse."
 
 DESCRIPTORS = """
