@@ -52,7 +52,8 @@ class TokenGate:
         refused: hears of each refusal, for the log.
 
     Attributes:
-        refusals: how many there were, by reason: missing, unknown, expired, revoked, rate.
+        refusals: how many there were, by reason: missing, unknown, expired, revoked,
+            scope, rate.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class TokenGate:
             if bearer.limit is not None:
                 self._count(bearer.limit, bearer.caller, peer)
             if scope not in bearer.caller.scopes:
+                self._note("scope", peer)
                 bearer.caller.expect(scope)
         return bearer.caller
 

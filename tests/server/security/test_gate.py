@@ -91,6 +91,7 @@ def test_a_scope_that_the_token_has_not(gate_of, registry):
         gate.caller(bearer(user), PEER, ADMIN)
     with pytest.raises(PermissionDenied, match=r"'predict'.*boss has admin"):
         gate.caller(bearer(boss), PEER, PREDICT)
+    assert gate_of.told == [("scope", PEER)] * 2
 
 
 def test_every_refusal_has_the_same_words_and_its_own_reason_in_the_log(gate_of, registry):
