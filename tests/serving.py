@@ -24,6 +24,7 @@ __all__ = ["Server", "serving"]
 
 COMMAND = (sys.executable, "-P", "-c", "from foretoken.cli import main; main()", "serve")
 READY = re.compile(r"^foretoken is ready: gRPC (\S+), HTTP (\S+),", re.MULTILINE)
+CONFIG = "settings.toml"
 PATIENCE = 60.0  # seconds; a busy machine is no failure
 
 
@@ -57,6 +58,11 @@ class Server:
         """Process ids of the workers there are now."""
         return children_of(self.pid)
 
+    def configure(self, text: str) -> None:
+        """Change the configuration file and have it read: SIGHUP."""
+        (self.out.parent / CONFIG).write_text(text, "utf-8")
+        self.process.send_signal(signal.SIGHUP)
+
     def stop(self, patience: float = PATIENCE) -> int:
         """SIGTERM, unless it has ended; returns the exit status."""
         if self.process.poll() is None:
@@ -70,6 +76,7 @@ def serving(
     workers: int = 1,
     data_dir: Path | None = None,
     env: dict[str, str] | None = None,
+    config: str | None = None,
 ) -> Iterator[Server]:
     """A server that is ready, stopped at the end.
 
@@ -78,6 +85,7 @@ def serving(
         workers: processes.
         data_dir: an existing one; the default is one of its own, removed afterwards.
         env: variables beside the caller's.
+        config: text of a configuration file, which ``Server.configure`` changes.
 
     Raises:
         AssertionError: if it does not become ready, or leaves a process behind, or (unless the
@@ -85,6 +93,10 @@ def serving(
     """
     with tempfile.TemporaryDirectory(prefix="foretoken-test-") as folder:
         home = data_dir or Path(folder) / "data"
+        if config is not None:
+            file = Path(folder) / CONFIG
+            file.write_text(config, "utf-8")
+            arguments = ("--config", str(file), *arguments)
         server = _started(Path(folder), home, workers, arguments, env or {})
         seen: set[int] = set()
         try:

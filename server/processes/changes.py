@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from foretoken.errors import ForetokenError
+from foretoken.errors import ForetokenError, InvalidInput
 from foretoken.server.log import Log
 from foretoken.server.settings import Settings
 
@@ -23,6 +23,9 @@ class Asked:
     Args:
         settings: that the server was started with, ports perhaps 0.
         read: reads them again.
+
+    Raises:
+        InvalidInput: if a file that they name cannot be read.
     """
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
@@ -44,7 +47,7 @@ class Asked:
         try:
             settings = self._read()
             files = _digests(settings)
-        except (ForetokenError, OSError) as e:
+        except ForetokenError as e:
             log.event("settings_refused", "error", reason=str(e), kept="the settings before")
             return None
         changed = {
@@ -73,8 +76,11 @@ class Asked:
 
 def _digests(settings: Settings) -> dict[str, str]:
     paths: dict[str, Path | None] = {name: getattr(settings, name) for name in FILES}
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for name, path in paths.items()
-        if path is not None
-    }
+    digests = {}
+    for name, path in paths.items():
+        if path is not None:
+            try:
+                digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            except OSError as e:
+                raise InvalidInput(f"cannot read {name} {path}: {e.strerror}") from e
+    return digests

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -65,6 +66,7 @@ class Child:
             self.process = subprocess.Popen(  # noqa: S603 - our own module
                 [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
+                env={"GRPC_VERBOSITY": "NONE", **os.environ},  # the log is JSON, line by line
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # what a library may print must not come between the supervisor's lines
                 process_group=0,
