@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 from foretoken.client import Client
+from foretoken.models.artefact import Artefact
+from foretoken.models.catalog import bundled
 from foretoken.proto.grpc_service import RepositoryModelLoadRequest
 from tests.fuzz.mutate import mutated
 from tests.fuzz.samples import PREDICTED, Sample, samples
@@ -42,8 +44,8 @@ MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def valid(published) -> list[Sample]:
-    return samples(published("lcpfn"))
+def valid() -> list[Sample]:
+    return samples(Artefact.read(bundled()["lcpfn"]))
 
 
 def test_every_sample_is_a_valid_call(server, valid):
