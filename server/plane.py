@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from foretoken.errors import ForetokenError, InternalError, InvalidInput, Unavailable
+from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError, InvalidInput, Unavailable
 from foretoken.models.tasks import Task, task_of
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
@@ -107,6 +107,8 @@ class Plane:
         """
         began = time.monotonic()
         terms.caller.expect(Scope.PREDICT)
+        if terms.deadline <= began:
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
         loaded = await self._found(model, terms)
         times, error = Times(), ""
         self._inflight += 1

@@ -11,6 +11,7 @@ import pytest
 
 from foretoken.errors import (
     Cancelled,
+    DeadlineExceeded,
     NotFound,
     Overloaded,
     PermissionDenied,
@@ -308,6 +309,13 @@ async def test_a_cancelled_request_leaves_nothing(registry):
         assert (await plane.describe("curves")).lanes["forward"].count == 0
         assert await answering(plane) == 1
         assert heard.of("served").count((1, "CancelledError")) == 50
+
+
+@awaited
+async def test_a_request_that_comes_too_late_is_refused(registry):
+    async with serving(registry) as (plane, _):
+        with pytest.raises(DeadlineExceeded):
+            await answering(plane, deadline=time.monotonic() - 0.01)
 
 
 @awaited
