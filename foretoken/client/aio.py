@@ -349,12 +349,13 @@ class _Transport:
                 await asyncio.sleep(seconds)
                 return None
             case Unary(called, request):
-                return await self._guarded(self._made(called, "unary_unary"), request, left)
+                made = self._made(called, "unary_unary")
+                return called.read(await self._guarded(made, request, left))
             case Upload(called, messages):
                 outgoing = _Outgoing(messages)
                 made = self._made(called, "stream_unary")
                 try:
-                    return await self._guarded(made, aiter(outgoing), left)
+                    return called.read(await self._guarded(made, aiter(outgoing), left))
                 finally:
                     outgoing.expect_whole()
         raise AssertionError(f"{action} belongs to a stream")
@@ -362,7 +363,7 @@ class _Transport:
     def stream(self, called: Method) -> _Stream:
         """A new stream."""
         made = self._made(called, "stream_stream")
-        return _Stream(made(metadata=self._metadata), self._connection.address)
+        return _Stream(called, made(metadata=self._metadata), self._connection.address)
 
     async def close(self) -> None:
         self._closed = True
@@ -395,7 +396,7 @@ class _Transport:
             raise FailedPrecondition("the client belongs to another event loop; make a new one")
         if called not in self._calls:
             make = getattr(self._channel, kind)
-            self._calls[called] = make(called.path, SERIALIZE, called.parse)
+            self._calls[called] = make(called.path, SERIALIZE)
         return self._calls[called]
 
     def _connect(self) -> None:
@@ -435,7 +436,8 @@ class _Outgoing:
 class _Stream:
     """One message out, one back."""
 
-    def __init__(self, call: Any, address: str) -> None:
+    def __init__(self, called: Method, call: Any, address: str) -> None:
+        self._called = called
         self._call = call
         self._address = address
 
@@ -458,7 +460,7 @@ class _Stream:
             raise
         if reply is grpc.aio.EOF:
             await self._expect_fault()
-        return reply
+        return self._called.read(reply)
 
     async def close(self) -> None:
         """End it in order if the server answers at once, else cancel it."""

@@ -407,12 +407,12 @@ class _Transport:
                 return None
             case Unary(called, request):
                 made = self._made(called, self._channel.unary_unary)
-                return self._guarded(made, request, left)
+                return called.read(self._guarded(made, request, left))
             case Upload(called, messages):
                 made = self._made(called, self._channel.stream_unary)
                 outgoing = _Outgoing(messages)
                 try:
-                    return self._guarded(made, outgoing, left)
+                    return called.read(self._guarded(made, outgoing, left))
                 finally:
                     outgoing.expect_whole()
         raise AssertionError(f"{action} belongs to a stream")
@@ -420,7 +420,7 @@ class _Transport:
     def stream(self, called: Method) -> _Stream:
         """A new stream."""
         made = self._made(called, self._channel.stream_stream)
-        return _Stream(made, self._metadata, self._connection.address)
+        return _Stream(called, made, self._metadata, self._connection.address)
 
     def close(self) -> None:
         self._closed = True
@@ -442,11 +442,7 @@ class _Transport:
             raise FailedPrecondition("a client does not survive a fork; make one in each process")
         with self._lock:
             if called not in self._calls:
-                self._calls[called] = make(
-                    called.path,
-                    request_serializer=SERIALIZE,
-                    response_deserializer=called.parse,
-                )
+                self._calls[called] = make(called.path, request_serializer=SERIALIZE)
             return self._calls[called]
 
 
@@ -478,7 +474,8 @@ class _Outgoing:
 class _Stream:
     """One message out, one back; a thread of its own waits for what comes back."""
 
-    def __init__(self, made: Any, metadata: Any, address: str) -> None:
+    def __init__(self, called: Method, made: Any, metadata: Any, address: str) -> None:
+        self._called = called
         self._out: SimpleQueue[Message | None] = SimpleQueue()
         self._in: SimpleQueue[Any] = SimpleQueue()
         self._address = address
@@ -496,7 +493,7 @@ class _Stream:
             raise DeadlineExceeded(f"no answer within {budget.seconds:g} s") from None
         if isinstance(found, BaseException):
             raise found
-        return found
+        return self._called.read(found)
 
     def close(self) -> None:
         """End it in order if the server answers at once, else cancel it."""

@@ -157,15 +157,17 @@ def _target(said: registry.Target) -> Target:
 
 
 def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError) as e:
+        raise InternalError(f"the reply is malformed: {seconds} is no time: {e}", id="") from e
 
 
 def _json(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text or "{}")
-    except ValueError as e:
+        return dict(json.loads(text or "{}"))
+    except (TypeError, ValueError) as e:
         raise InternalError(f"the reply is malformed: {e}", id="") from e
-    return dict(found)
 
 
 def _one(kind: type[E], said: str) -> E:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from foretoken.errors import InternalError
 from foretoken.proto.loading import service
 
 __all__ = ["METHODS", "Method", "method"]
@@ -51,6 +53,17 @@ class Method:
     name: str
     parse: Callable[[bytes], Any]
     safe: bool
+
+    def read(self, data: bytes) -> Any:
+        """The reply's message.
+
+        Raises:
+            InternalError: if ``data`` is none.
+        """
+        try:
+            return self.parse(data)
+        except DecodeError as e:
+            raise InternalError(f"the reply to {self.name} is malformed: {e}", id="") from e
 
     @property
     def path(self) -> str:
