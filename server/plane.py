@@ -15,7 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError, InvalidInput, Unavailable
+from foretoken.errors import (
+    DeadlineExceeded,
+    ForetokenError,
+    InternalError,
+    InvalidInput,
+    Unavailable,
+)
 from foretoken.models.tasks import Task, task_of
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
