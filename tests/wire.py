@@ -14,7 +14,7 @@ from foretoken.models.artefact import Artefact
 from foretoken.proto import registry as wire
 from foretoken.proto.loading import service
 
-_METHODS = service("foretoken/v1/registry.proto", "Registry").methods_by_name
+METHODS = service("foretoken/v1/registry.proto", "Registry").methods_by_name
 
 
 class RegistryWire:
@@ -30,7 +30,7 @@ class RegistryWire:
         self._metadata = [] if token is None else [("authorization", f"Bearer {token}")]
 
     def __call__(self, name: str, /, **fields: Any) -> Any:
-        method = _METHODS[name]
+        method = METHODS[name]
         call = self._channel.unary_unary(
             f"/foretoken.v1.Registry/{name}",
             request_serializer=lambda message: message.SerializeToString(),
