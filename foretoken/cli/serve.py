@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 READY = "foretoken is ready"  # how the line begins that says so
 CURVE = (0.31, 0.45, 0.53, 0.59, 0.63, 0.66, 0.68, 0.70, 0.71, 0.72)  # accuracy by epoch
-DEMO_SECONDS = 30
+DEMO_MODEL = "lcpfn"
+DEMO_SECONDS = 10  # meanwhile the supervisor does nothing else
 
 
 def serve(
@@ -99,7 +100,7 @@ def ready_text(settings: Settings, models: Sequence[Mapping[str, Any]], seconds:
         f"data dir  {settings.data_dir}",
         *(f"model     {m['name']}:{m['version']}  ({m['task']})" for m in models),
     ]
-    if any(model["name"] == "lcpfn" for model in models):
+    if any(model["name"] == DEMO_MODEL for model in models):
         lines += ["", *_examples(address)]
     return "\n".join(lines)
 
@@ -115,31 +116,34 @@ def _examples(address: str) -> list[str]:
     return [
         "Try it in a shell:",
         f"  printf '%s\\n' {values} > curve.csv",
-        f"  foretoken extrapolate lcpfn --server {address} --curve curve.csv --horizon 100",
+        f"  foretoken extrapolate {DEMO_MODEL} --server {address} --curve curve.csv --horizon 100",
         "or in Python:",
         "  from foretoken import CurveExtrapolator",
-        f'  extrapolator = CurveExtrapolator("lcpfn", server="{address}")',
+        f'  extrapolator = CurveExtrapolator("{DEMO_MODEL}", server="{address}")',
         f"  print(extrapolator.extrapolate({list(CURVE[:5])}, at=[50, 100]).mean)",
     ]
 
 
 def _demonstrate(settings: Settings, models: Sequence[Mapping[str, Any]]) -> None:
     """Run the command that was just shown, in a process of its own as any caller would."""
-    if settings.require_tokens or settings.tls_cert or not models:
+    if settings.require_tokens or settings.tls_cert:
         _say("no demonstration: it has neither a token nor the certificate's authority")
+        return
+    if not any(model["name"] == DEMO_MODEL for model in models):
+        _say(f"no demonstration: {DEMO_MODEL} is not served")
         return
     with tempfile.TemporaryDirectory() as folder:
         curve = Path(folder) / "curve.csv"
         curve.write_text("".join(f"{value}\n" for value in CURVE), "utf-8")
         address = address_of(settings, settings.grpc_port)
-        command = ["extrapolate", "lcpfn", "--server", address, "--curve", str(curve)]
+        command = ["extrapolate", DEMO_MODEL, "--server", address, "--curve", str(curve)]
         command += ["--horizon", "100", "--rows", "6"]
         _say(f"\n$ foretoken {' '.join(command)}")
-        subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-P", "-c", "from foretoken.cli import main; main()", *command],
-            check=False,
-            timeout=DEMO_SECONDS,
-        )
+        started = [sys.executable, "-P", "-c", "from foretoken.cli import main; main()", *command]
+        try:
+            subprocess.run(started, check=False, timeout=DEMO_SECONDS)  # noqa: S603 - our own
+        except subprocess.TimeoutExpired:
+            _say(f"no answer within {DEMO_SECONDS} s")
 
 
 def _say(text: str) -> None:

@@ -107,8 +107,11 @@ def _runner() -> asyncio.Runner:
 
 
 def _work(lifeline: Lifeline, order: Message, settings: Settings, log: Log) -> None:
-    from foretoken.server.processes.serving import Serving  # noqa: PLC0415 - the long import
+    # Long imports, most of the time of a start; meanwhile the data dir is brought in order.
+    from foretoken.server.processes.serving import Serving  # noqa: PLC0415
+    from foretoken.server.runtimes import runtime  # noqa: PLC0415
 
+    runtime(settings.runtime)
     lifeline.next()
     with _runner() as runner:
 

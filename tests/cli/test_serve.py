@@ -1,0 +1,42 @@
+"""What ``foretoken serve`` prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from foretoken.cli.serve import READY, address_of, ready_text
+from foretoken.server.settings import Settings
+
+LCPFN = {"name": "lcpfn", "version": 3, "task": "curve"}
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1:81"),
+        ("0.0.0.0", "127.0.0.1:81"),
+        ("::", "[::1]:81"),
+        ("fe80::1", "[fe80::1]:81"),
+        ("example.org", "example.org:81"),
+    ],
+)
+def test_addresses_are_such_that_this_machine_can_call_them(tmp_path, host, address):
+    assert address_of(Settings(data_dir=tmp_path, host=host), 81) == address
+
+
+def test_it_begins_with_the_line_that_tools_wait_for(tmp_path):
+    text = ready_text(Settings(data_dir=tmp_path, workers=2), [LCPFN], 1.234)
+    assert text.splitlines()[0] == (
+        f"{READY}: gRPC 127.0.0.1:8100, HTTP http://127.0.0.1:8101, workers 2, started in 1.2 s"
+    )
+    assert "lcpfn:3  (curve)" in text
+    assert "--server 127.0.0.1:8100" in text
+
+
+def test_no_example_for_what_is_not_served_and_https_with_tls(tmp_path):
+    settings = Settings(data_dir=tmp_path, tls_cert=Path("c"), tls_key=Path("k"))
+    text = ready_text(settings, [{"name": "mine", "version": 1, "task": "tabular"}], 1.0)
+    assert "extrapolate" not in text
+    assert "https://127.0.0.1:8101" in text
