@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -23,7 +24,13 @@ from foretoken.client.methods import Method, method
 from foretoken.client.operations import Action, Budget, Pause, Steps, Unary, Upload, adrive
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Outlook, Watched
-from foretoken.errors import Cancelled, DeadlineExceeded, FailedPrecondition, Unavailable
+from foretoken.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    FailedPrecondition,
+    ForetokenError,
+    Unavailable,
+)
 from foretoken.posterior import QUANTILES, Posterior
 from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
 
@@ -352,11 +359,12 @@ class _Transport:
                 made = self._made(called, "unary_unary")
                 return called.read(await self._guarded(made, request, left))
             case Upload(called, messages):
-                outgoing = _Outgoing(messages)
-                made = self._made(called, "stream_unary")
+                # Not grpc.aio's own call for this, which loses the status of one that ends early.
+                stream, outgoing = self.stream(called), _Outgoing(messages)
                 try:
-                    return called.read(await self._guarded(made, aiter(outgoing), left))
+                    return await stream.upload(aiter(outgoing), budget)
                 finally:
+                    stream.cancel()
                     outgoing.expect_whole()
         raise AssertionError(f"{action} belongs to a stream")
 
@@ -443,24 +451,53 @@ class _Stream:
 
     async def exchange(self, request: Message, budget: Budget) -> Any:
         """Send and await."""
+        async with self._ours(budget):
+            await self._call.write(request)
+            return await self._reply()
+
+    async def upload(self, messages: AsyncIterator[Message], budget: Budget) -> Any:
+        """Send all, end, and await."""
+        async with self._ours(budget):
+            async for message in messages:
+                await self._call.write(message)
+            await self._call.done_writing()
+            return await self._reply()
+
+    @asynccontextmanager
+    async def _ours(self, budget: Budget) -> AsyncIterator[None]:
+        """Make what fails an error of ours."""
         try:
             async with asyncio.timeout(budget.left()):
-                await self._call.write(request)
-                reply = await self._call.read()
+                yield
+        except ForetokenError:
+            raise  # one of them is a TimeoutError too
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within {budget.seconds:g} s") from None
         except grpc.RpcError as e:
             raise failure(e, self._address) from e
-        except (grpc.aio.BaseError, asyncio.InvalidStateError) as e:
+        except asyncio.InvalidStateError:  # written to after its end
+            raise await self._fault() from None
+        except grpc.aio.BaseError as e:
             raise Unavailable(f"{self._address}: the stream has ended: {e}") from e
         except asyncio.CancelledError as e:
             task = asyncio.current_task()
             if task is None or not task.cancelling():
                 raise Cancelled("the client was closed") from e
             raise
-        if reply is grpc.aio.EOF:
-            await self._expect_fault()
-        return self._called.read(reply)
+
+    async def _reply(self) -> Any:
+        data = await self._call.read()
+        if data is grpc.aio.EOF:
+            raise await self._fault()
+        return self._called.read(data)
+
+    async def _fault(self) -> ForetokenError:
+        """Why the stream has ended before an answer."""
+        code = await self._call.code()
+        if code is grpc.StatusCode.OK:
+            return Unavailable(f"{self._address} has ended the stream")
+        details, trailers = await self._call.details(), await self._call.trailing_metadata()
+        return failure(grpc.aio.AioRpcError(code, None, trailers, details), self._address)
 
     async def close(self) -> None:
         """End it in order if the server answers at once, else cancel it."""
@@ -476,12 +513,3 @@ class _Stream:
     def cancel(self) -> None:
         """End it now."""
         self._call.cancel()
-
-    async def _expect_fault(self) -> None:
-        """The stream has ended before an answer: say why."""
-        code = await self._call.code()
-        if code is grpc.StatusCode.OK:
-            raise Unavailable(f"{self._address} has ended the stream")
-        details, trailers = await self._call.details(), await self._call.trailing_metadata()
-        ended = grpc.aio.AioRpcError(code, None, trailers, details)
-        raise failure(ended, self._address)

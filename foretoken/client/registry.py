@@ -21,7 +21,7 @@ from foretoken.client.describe import (
 from foretoken.client.methods import method
 from foretoken.client.operations import Steps, Unary, Upload, message
 from foretoken.client.upload import Progress, upload
-from foretoken.errors import DataLoss, Overloaded, Unavailable
+from foretoken.errors import DataLoss, DeadlineExceeded, Overloaded, Unavailable
 from foretoken.proto import health
 from foretoken.proto import registry as wire
 from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
@@ -188,7 +188,7 @@ def ready(name: str) -> Steps[bool]:
     request = message(health.HealthCheckRequest, service=name)
     try:
         reply = yield Unary(method("Health.Check"), request)
-    except (Unavailable, Overloaded, DataLoss):
+    except (Unavailable, Overloaded, DeadlineExceeded, DataLoss):
         return False
     return bool(reply.status == health.HealthCheckResponse.SERVING)
 

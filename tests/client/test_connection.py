@@ -53,7 +53,7 @@ def test_tokens_that_no_header_takes_are_refused(token):
 def test_files_go_together_and_are_there(tmp_path):
     with pytest.raises(InvalidInput, match="both"):
         AsyncClient("localhost", cert=tmp_path / "c.pem")
-    with pytest.raises(NotFound, match="ca.pem"):
+    with pytest.raises(NotFound, match=r"ca\.pem"):
         Client("localhost", ca=tmp_path / "ca.pem")
 
 

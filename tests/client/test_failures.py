@@ -114,7 +114,7 @@ def test_replies_that_are_not_messages(ask, fake, method, args):
 def test_posteriors_that_do_not_fit_together(ask, fake, posterior):
     reply = curves.ExtrapolateResponse(posteriors=[posterior], borders=[b"12345678" * 3])
     fake.answer = lambda _method, _context: reply.SerializeToString()
-    with pytest.raises(ForetokenError, match="malformed|bounds"):
+    with pytest.raises(ForetokenError, match=r"malformed|bounds"):
         ask(fake.address, "extrapolate", "m", [0.1])
 
 
