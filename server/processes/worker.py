@@ -25,8 +25,8 @@ from foretoken.server.settings import Settings
 if TYPE_CHECKING:
     from foretoken.server.processes.serving import Serving
 
-# Allocations between collections. What lives since the start, 80,000 objects, is left alone: to look
-# at it again takes a full collection 50 ms, in which nobody is answered.
+# Allocations between collections. What lives since the start, 80,000 objects, is left alone: a full
+# collection that looks at it again takes 50 ms, in which nobody is answered.
 GC = (50_000, 20, 50)
 MARGIN = 1.5  # seconds beyond the drain until a worker that still lives ends itself
 ENDED_AT_ONCE = 1
