@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from foretoken.cli import backup, early_stop, extrapolate, models, serve, tokens, train, transfer
+from foretoken.cli import (
+    backup,
+    early_stop,
+    extrapolate,
+    models,
+    serve,
+    tokens,
+    train,
+    transfer,
+    watch,
+)
 from foretoken.cli.output import guarded
 from foretoken.cli.remote import remember
 
@@ -21,6 +31,7 @@ models.app.command("export")(transfer.export_model)
 app.add_typer(tokens.app, name="tokens")
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
+app.command("watch")(watch.watch)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
 app.command("backup")(backup.backup)

@@ -15,7 +15,7 @@ from foretoken.estimators import CurveExtrapolator
 from foretoken.models.tasks import CurveRequest
 from foretoken.stopping import Run
 
-__all__ = ["Bounds", "Minimize", "SoftBounds", "extrapolator_of", "numbers_of", "run_of"]
+__all__ = ["Bounds", "Minimize", "SoftBounds", "extrapolator_of", "numbers_of", "pair_of", "run_of"]
 
 Minimize = Annotated[bool, typer.Option("--minimize", help="Lower is better.")]
 Bounds = Annotated[
@@ -39,8 +39,8 @@ def extrapolator_of(
         model,
         client_of(server, data_dir),
         minimize=minimize,
-        bounds=_pair("bounds", bounds),
-        soft_bounds=None if soft_bounds is None else _pair("soft-bounds", soft_bounds),
+        bounds=pair_of("bounds", bounds),
+        soft_bounds=None if soft_bounds is None else pair_of("soft-bounds", soft_bounds),
         data_dir=data_dir,
     )
 
@@ -62,7 +62,8 @@ def run_of(path: Path, extrapolator: CurveExtrapolator) -> Run:
     return run
 
 
-def _pair(name: str, text: str) -> tuple[float, float]:
+def pair_of(name: str, text: str) -> tuple[float, float]:
+    """The two numbers of an option, the lower first."""
     both = numbers_of(name, text)
     if len(both) != 2 or not both[0] < both[1]:
         raise InvalidInput(f"--{name} takes LOW,HIGH with LOW below HIGH, not {text!r}")

@@ -15,7 +15,17 @@ from rich.text import Text
 
 from foretoken.errors import CallerError, ForetokenError
 
-__all__ = ["Bar", "guarded", "progress", "show", "show_record", "show_table", "track", "work"]
+__all__ = [
+    "Bar",
+    "guarded",
+    "progress",
+    "show",
+    "show_line",
+    "show_record",
+    "show_table",
+    "track",
+    "work",
+]
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
@@ -58,6 +68,12 @@ def show_table(
     for row in rows:
         table.add_row(*(Text(_cell(row[column])) for column in shown))
     _console().print(table)
+
+
+def show_line(cells: Sequence[Any]) -> None:
+    """Print one row of a table that grows, at once."""
+    sys.stdout.write("  ".join(f"{_cell(cell):>10}" for cell in cells).rstrip() + "\n")
+    sys.stdout.flush()
 
 
 def show_record(record: Row, *, title: str, as_json: bool) -> None:
