@@ -1,0 +1,128 @@
+"""What a user of tritonclient does, run in its own environment: ``python triton_session.py ADDRESS``.
+
+Prints one JSON object; imports nothing of Foretoken.
+"""
+
+import json
+import sys
+
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+SAMPLES = {
+    "values": np.array([0.1, 0.25, 0.4, 0.45], np.float64),
+    "steps": np.array([1, 2, 3, 4], np.float64),
+    "at": np.array([5, 10, 50], np.float64),
+}
+
+
+def main(address: str) -> dict:
+    client = triton.InferenceServerClient(address)
+    said = {
+        "live": client.is_server_live(),
+        "ready": client.is_server_ready(),
+        "server": client.get_server_metadata(as_json=True),
+        "models": {},
+    }
+    for entry in client.get_model_repository_index().models:
+        name, version = entry.name, entry.version
+        if name not in said["models"]:
+            said["models"][name] = inspected(client, name, version)
+    said["errors"] = errors(client)
+    said["stream"] = streamed(client)
+    said["unloaded"] = unloaded(client)
+    return said
+
+
+def inspected(client, name: str, version: str) -> dict:
+    metadata = client.get_model_metadata(name, version)
+    result = client.infer(name, inputs(metadata), request_id="7")
+    statistics = client.get_inference_statistics(name).model_stats
+    return {
+        "ready": client.is_model_ready(name),
+        "inputs": [tensor.name for tensor in metadata.inputs],
+        "outputs": [tensor.name for tensor in metadata.outputs],
+        "config": client.get_model_config(name).config.name,
+        "id": result.get_response().id,
+        "made": {t.name: list(result.as_numpy(t.name).shape) for t in metadata.outputs},
+        "mean": result.as_numpy("mean").tolist(),
+        "success": sum(s.inference_stats.success.count for s in statistics),
+    }
+
+
+def inputs(metadata) -> list:
+    made = []
+    for tensor in metadata.inputs:
+        if tensor.name in SAMPLES:
+            array = SAMPLES[tensor.name]
+            each = triton.InferInput(tensor.name, array.shape, "FP64")
+            each.set_data_from_numpy(array)
+            made.append(each)
+    return made
+
+
+def wrong(array, datatype: str, name: str = "values"):
+    tensor = triton.InferInput(name, array.shape, datatype)
+    tensor.set_data_from_numpy(array)
+    return [tensor]
+
+
+def errors(client) -> dict:
+    nan = np.array([0.1, np.nan])
+    tried = {
+        "no model": lambda: client.infer("nothing", wrong(SAMPLES["values"], "FP64")),
+        "no version": lambda: client.get_model_metadata("lcpfn", "99"),
+        "NaN": lambda: client.infer("lcpfn", wrong(nan, "FP64")),
+        "dtype": lambda: client.infer("lcpfn", wrong(np.array([True]), "BOOL")),
+        "tensor": lambda: client.infer("lcpfn", wrong(SAMPLES["values"], "FP64", "colour")),
+        "sequence": lambda: client.infer(
+            "lcpfn", wrong(SAMPLES["values"], "FP64"), sequence_id=3, sequence_start=True
+        ),
+        "shared memory": lambda: client.register_system_shared_memory("x", "/x", 64),
+        "deadline": lambda: client.infer(
+            "lcpfn", wrong(SAMPLES["values"], "FP64"), client_timeout=1e-6
+        ),
+    }
+    return {name: status(call) for name, call in tried.items()}
+
+
+def status(call) -> str:
+    try:
+        call()
+    except InferenceServerException as e:
+        return str(e.status())
+    return "OK"
+
+
+def streamed(client) -> list:
+    """Two answers and an error on one stream."""
+    import queue
+
+    got = queue.Queue()
+    client.start_stream(lambda result, error: got.put((result, error)))
+    good = [
+        triton.InferInput(name, array.shape, "FP64") for name, array in SAMPLES.items()
+    ]
+    for tensor, array in zip(good, SAMPLES.values()):
+        tensor.set_data_from_numpy(array)
+    client.async_stream_infer("lcpfn", good, request_id="a")
+    client.async_stream_infer("lcpfn", wrong(np.array([np.nan]), "FP64"), request_id="b")
+    client.async_stream_infer("lcpfn", good, request_id="c")
+    outcomes = []
+    for _ in range(3):
+        result, error = got.get(timeout=30)
+        outcomes.append("error" if error else result.get_response().id)
+    client.stop_stream()
+    return outcomes
+
+
+def unloaded(client) -> list:
+    client.unload_model("lcpfn")
+    gone = client.is_model_ready("lcpfn")
+    client.load_model("lcpfn")
+    return [gone, client.is_model_ready("lcpfn")]
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1])))
