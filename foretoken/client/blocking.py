@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from operator import methodcaller
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Lock, Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import grpc
-from google.protobuf.message import Message
 from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry
+from foretoken.client.blocking_transport import Stream, Transport
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
-from foretoken.client.failures import failure
-from foretoken.client.methods import Method, method
+from foretoken.client.methods import method
 from foretoken.client.operations import Action, Budget, Pause, Steps, Unary, Upload, drive
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Outlook, Watched
-from foretoken.errors import DeadlineExceeded, FailedPrecondition, Unavailable
 from foretoken.posterior import QUANTILES, Posterior
 from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
 
@@ -33,10 +25,7 @@ __all__ = ["Client", "Watch"]
 
 R = TypeVar("R")
 
-SERIALIZE = methodcaller("SerializeToString")
-
 LONG = 3600.0  # seconds that uploads and verifications may take by default
-FAREWELL = 1.0  # seconds that a stream has to end
 
 
 class Client:
@@ -81,7 +70,7 @@ class Client:
 
     def _open(self, connection: Connection) -> None:
         self._connection = connection
-        self._transport = _Transport(connection)
+        self._transport = Transport(connection)
 
     def close(self) -> None:
         """Close the connection; calls in flight fail."""
@@ -322,11 +311,11 @@ class Watch:
     It survives the loss of its connection: the server is then told the run anew.
     """
 
-    def __init__(self, transport: _Transport, watched: Watched, timeout: float) -> None:
+    def __init__(self, transport: Transport, watched: Watched, timeout: float) -> None:
         self._transport = transport
         self._watched = watched
         self._timeout = timeout
-        self._stream: _Stream | None = None
+        self._stream: Stream | None = None
 
     @property
     def outlook(self) -> Outlook | None:
@@ -377,140 +366,3 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-class _Transport:
-    """Performs actions on a channel."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._metadata = connection.metadata
-        self._pid = os.getpid()
-        self._lock = Lock()
-        self._closed = False
-        self._calls: dict[Method, Any] = {}
-        target, options = connection.target, connection.options()
-        secret = connection.credentials()
-        if secret is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            self._channel = grpc.secure_channel(target, secret, options)
-
-    def perform(self, action: Action, budget: Budget) -> Any:
-        """One action, within what is left of the time."""
-        left = budget.left()
-        match action:
-            case Pause(seconds):
-                if left is not None and seconds >= left:
-                    raise DeadlineExceeded(f"no answer within {budget.seconds:g} s")
-                time.sleep(seconds)
-                return None
-            case Unary(called, request):
-                made = self._made(called, self._channel.unary_unary)
-                return called.read(self._guarded(made, request, left))
-            case Upload(called, messages):
-                made = self._made(called, self._channel.stream_unary)
-                outgoing = _Outgoing(messages)
-                try:
-                    return called.read(self._guarded(made, outgoing, left))
-                finally:
-                    outgoing.expect_whole()
-        raise AssertionError(f"{action} belongs to a stream")
-
-    def stream(self, called: Method) -> _Stream:
-        """A new stream."""
-        made = self._made(called, self._channel.stream_stream)
-        return _Stream(called, made, self._metadata, self._connection.address)
-
-    def close(self) -> None:
-        self._closed = True
-        self._channel.close()
-
-    def _guarded(self, made: Any, request: Any, left: float | None) -> Any:
-        try:
-            return made(request, timeout=left, metadata=self._metadata)
-        except grpc.RpcError as e:
-            raise failure(e, self._connection.address) from e
-        except ValueError as e:  # what gRPC says of a channel that was closed meanwhile
-            raise FailedPrecondition(f"the client was closed: {e}") from e
-
-    def _made(self, called: Method, make: Callable[..., Any]) -> Any:
-        """What calls a method."""
-        if self._closed:
-            raise FailedPrecondition("the client is closed; make a new one")
-        if os.getpid() != self._pid:
-            raise FailedPrecondition("a client does not survive a fork; make one in each process")
-        with self._lock:
-            if called not in self._calls:
-                self._calls[called] = make(called.path, request_serializer=SERIALIZE)
-            return self._calls[called]
-
-
-class _Outgoing:
-    """Passes messages on; gRPC swallows what they raise, so it is kept and the upload cut short."""
-
-    def __init__(self, messages: Iterator[Message]) -> None:
-        self._messages = messages
-        self._error: Exception | None = None
-
-    def __iter__(self) -> Iterator[Message]:
-        return self
-
-    def __next__(self) -> Message:
-        try:
-            return next(self._messages)
-        except StopIteration:
-            raise
-        except Exception as e:
-            self._error = e
-            raise StopIteration from e
-
-    def expect_whole(self) -> None:
-        """Raise what the messages have raised."""
-        if self._error is not None:
-            raise self._error
-
-
-class _Stream:
-    """One message out, one back; a thread of its own waits for what comes back."""
-
-    def __init__(self, called: Method, made: Any, metadata: Any, address: str) -> None:
-        self._called = called
-        self._out: SimpleQueue[Message | None] = SimpleQueue()
-        self._in: SimpleQueue[Any] = SimpleQueue()
-        self._address = address
-        self._call = made(iter(self._out.get, None), metadata=metadata)
-        self._reader = Thread(target=self._read, name="foretoken-watch", daemon=True)
-        self._reader.start()
-
-    def exchange(self, request: Message, budget: Budget) -> Any:
-        """Send and await."""
-        left = budget.left()
-        self._out.put(request)
-        try:
-            found = self._in.get(timeout=left)
-        except Empty:
-            raise DeadlineExceeded(f"no answer within {budget.seconds:g} s") from None
-        if isinstance(found, BaseException):
-            raise found
-        return self._called.read(found)
-
-    def close(self) -> None:
-        """End it in order if the server answers at once, else cancel it."""
-        self._out.put(None)
-        self._reader.join(FAREWELL)
-        self.cancel()
-
-    def cancel(self) -> None:
-        """End it now."""
-        self._call.cancel()
-        self._out.put(None)  # for gRPC's thread that waits there
-
-    def _read(self) -> None:
-        try:
-            for reply in self._call:
-                self._in.put(reply)
-        except grpc.RpcError as e:
-            self._in.put(failure(e, self._address))
-        else:
-            self._in.put(Unavailable(f"{self._address} has ended the stream"))
