@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from foretoken.errors import (
     DeadlineExceeded,
@@ -41,8 +41,7 @@ LOADERS = 2  # versions that load at once
 ANYONE = Terms()
 
 
-@dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(NamedTuple):
     """Replies of one version, in the order of the requests, and the seconds they took."""
 
     replies: list[Any]
@@ -111,12 +110,20 @@ class Plane:
             Unavailable: if the model has been unloaded, or the plane is closing.
             DataLoss: if the version's files are not what was registered.
         """
+        return await self.answer(await self.describe(model, terms), requests, terms, emit)
+
+    async def answer(
+        self,
+        loaded: Loaded,
+        requests: Sequence[Any],
+        terms: Terms = ANYONE,
+        emit: Callable[[int, Any], None] = lambda _index, _reply: None,
+    ) -> Answers:
+        """Answer as ``predict`` does, by a version that ``describe`` gave for the same terms."""
         began = time.monotonic()
-        terms.caller.expect(Scope.PREDICT)
         if terms.deadline <= began:
             raise DeadlineExceeded("the deadline had passed when the request arrived")
-        loaded = await self._found(model, terms)
-        times, error = Times(), ""
+        times, error, version = Times(), "", loaded.version
         self._inflight += 1
         try:
             steps = [loaded.predictor.predict(request) for request in self._own(loaded, requests)]
@@ -127,11 +134,10 @@ class Plane:
         finally:
             self._inflight -= 1
             seconds = time.monotonic() - began
-            v = loaded.version
             self._observer.served(
-                Served(v.name, v.number, times.queue, times.compute, seconds, error)
+                Served(version.name, version.number, times.queue, times.compute, seconds, error)
             )
-        return Answers(replies, loaded.version, seconds)
+        return Answers(replies, version, seconds)
 
     async def pin(self, model: str, terms: Terms = ANYONE) -> Version:
         """The version that answers under a reference now, loaded; its ``ref`` stays with it.
@@ -139,8 +145,7 @@ class Plane:
         Raises:
             As ``predict`` does, for the model and the caller.
         """
-        terms.caller.expect(Scope.PREDICT)
-        return (await self._found(model, terms)).version
+        return (await self.describe(model, terms)).version
 
     async def describe(self, model: str, terms: Terms = ANYONE) -> Loaded:
         """The version that answers under a reference now: what it is, its graphs and sizes.

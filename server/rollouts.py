@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from foretoken.errors import ForetokenError, NotFound, Unavailable
 from foretoken.server.registry.aliases import pick
@@ -38,6 +39,11 @@ class _Route:
     owner: str | None
     loaded: dict[int, Loaded]  # by version number: the alias's own, and its canary's
 
+    @cached_property
+    def only(self) -> Loaded | None:
+        """The version that answers whatever the key is."""
+        return next(iter(self.loaded.values())) if len(self.loaded) == 1 else None
+
 
 class Rollouts:
     """Routes of one process; it belongs to one event loop.
@@ -53,6 +59,7 @@ class Rollouts:
         self._load = load
         self._retire = retire
         self._routes: dict[Ref, _Route] = {}
+        self._named: dict[str, _Route] = {}  # the same, by what callers say
         self._refs: dict[str, Ref] = {}
         self._versions: dict[Ref, Version] = {}
         self._unserved: frozenset[str] = frozenset()
@@ -62,10 +69,11 @@ class Rollouts:
 
     def known(self, text: str, key: str | None, caller: Caller) -> Loaded | None:
         """What answers under an alias, if there is a route for it already; see ``find``."""
-        ref = self._refs.get(text)
-        route = None if ref is None else self._routes.get(ref)
+        route = self._named.get(text)
         if route is None or not caller.sees(route.owner):
             return None
+        if route.only is not None:
+            return route.only
         return route.loaded[pick(route.alias, key)]
 
     async def find(self, text: str, key: str | None, caller: Caller) -> Loaded:
@@ -95,6 +103,7 @@ class Rollouts:
                 break
         if not caller.sees(route.owner):
             raise no_model(ref.name)
+        self._named[text] = route
         return route.loaded[pick(route.alias, key)]
 
     def stale(self) -> bool:
@@ -116,6 +125,7 @@ class Rollouts:
 
     def forget(self, loaded: Loaded) -> None:
         """Give up the routes that lead to a version; they are made again when asked for."""
+        self._named.clear()
         for ref, route in list(self._routes.items()):
             if any(each is loaded for each in route.loaded.values()):
                 del self._routes[ref]
@@ -134,6 +144,7 @@ class Rollouts:
             self._retry = time.monotonic() + RETRY
             _log.error("%s stays at %s: %s", ref, before.alias.target, e)
             return
+        self._named.clear()
         if after is None:
             self._routes.pop(ref, None)
             _log.info("%s is no longer served", ref)

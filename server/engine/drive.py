@@ -62,6 +62,8 @@ async def drive(
             ``Batcher.run`` raises; the other steps are closed.
     """
     terms, times = terms or Terms(), times or Times()
+    if len(steps) == 1:
+        return [await _drive_one(steps[0], lanes, batcher, terms, emit, times)]
     replies: list[Any] = [None] * len(steps)
     sent: dict[int, Sequence[Arrays] | None] = dict.fromkeys(range(len(steps)))
     first, turn = True, time.monotonic()
@@ -73,7 +75,7 @@ async def drive(
                     waiting[i] = _advance(steps[i], outputs, partial(emit, i))
                 except StopIteration as end:
                     replies[i] = end.value
-                if len(steps) > 1 and time.monotonic() - turn > TURN:
+                if time.monotonic() - turn > TURN:
                     await asyncio.sleep(0)
                     turn = time.monotonic()
             calls = [call for i in waiting for call in waiting[i]]
@@ -84,6 +86,27 @@ async def drive(
         for each in steps:
             each.close()
     return replies
+
+
+async def _drive_one(
+    steps: Steps,
+    lanes: Mapping[str, Lane],
+    batcher: Batcher,
+    terms: Terms,
+    emit: Emitted,
+    times: Times,
+) -> Any:
+    """The same for one, which most requests are, without the book-keeping of many."""
+    heard, outputs, first = partial(emit, 0), None, True
+    try:
+        while True:
+            calls = _advance(steps, outputs, heard)
+            outputs = await _answer(calls, lanes, batcher, terms, times, first=first)
+            first = False
+    except StopIteration as end:
+        return end.value
+    finally:
+        steps.close()
 
 
 def alone(

@@ -55,6 +55,7 @@ class LoadedModels:
         self._budget = budget
         self._dropped = dropped
         self._loads: OrderedDict[str, asyncio.Task[Loaded]] = OrderedDict()
+        self._last: Loaded | None = None  # that was touched
 
     def held(self) -> list[Loaded]:
         """What is loaded now, the least recently used first."""
@@ -71,6 +72,7 @@ class LoadedModels:
         if task is None or not _succeeded(task):
             return None
         self._loads.move_to_end(key)
+        self._last = None
         return task.result()
 
     async def get(self, key: str, size: int, load: Callable[[], Awaitable[Loaded]]) -> Loaded:
@@ -98,7 +100,7 @@ class LoadedModels:
                     "where there is room, or set more"
                 )
             task = asyncio.ensure_future(load())
-            self._loads[key] = task
+            self._loads[key], self._last = task, None
             task.add_done_callback(lambda done: self._done(key, done))
         try:
             return await asyncio.shield(task)
@@ -109,7 +111,7 @@ class LoadedModels:
 
     def drop(self, key: str) -> None:
         """Forget what is loaded under ``key``, if anything is."""
-        task = self._loads.pop(key, None)
+        task, self._last = self._loads.pop(key, None), None
         if task is None:
             return
         if _succeeded(task):
@@ -119,8 +121,9 @@ class LoadedModels:
 
     def touch(self, loaded: Loaded) -> None:
         """Count a version as used now."""
-        if loaded.key in self._loads:
+        if loaded is not self._last and loaded.key in self._loads:
             self._loads.move_to_end(loaded.key)
+            self._last = loaded
 
     def retire(self, loaded: Loaded) -> None:
         """Forget a version; calls that still run on it end undisturbed."""

@@ -75,7 +75,10 @@ class OnnxExecutable:
         nbytes: int,
     ) -> None:
         self.nbytes = nbytes
-        self._graphs = graphs
+        self._names = {
+            name: (input_names(graph), [t.name for t in (*graph.outputs, *graph.writes)])
+            for name, graph in graphs.items()
+        }
         self._weights = weights
         self._sessions = dict(sessions)
 
@@ -89,9 +92,9 @@ class OnnxExecutable:
         session = self._sessions.get(graph)
         if session is None:
             raise Unsupported(f"no graph {graph!r}; loaded are {', '.join(self._sessions)}")
-        declared = self._graphs[graph]
+        takes, gives = self._names[graph]
         try:
-            fed = {name: inputs[name] for name in input_names(declared)}
+            fed = {name: inputs[name] for name in takes}
             made = session.run(None, fed)
         except KeyError as e:
             raise InvalidInput(f"graph {graph!r} lacks its input {e}") from e
@@ -99,8 +102,7 @@ class OnnxExecutable:
             raise InvalidInput(f"graph {graph!r}: {e}") from e
         except Exception as e:  # ONNX Runtime's errors share no base class of their own
             raise InternalError(f"graph {graph!r} failed in ONNX Runtime: {e}") from e
-        tensors = (*declared.outputs, *declared.writes)
-        return {tensor.name: array for tensor, array in zip(tensors, made, strict=True)}
+        return dict(zip(gives, made, strict=True))
 
     def close(self) -> None:
         """Release the sessions and their weights."""

@@ -62,7 +62,7 @@ class Inference:
         tensors = decoded(request, form.inputs, limits.reply_bytes)
         asked = codec.decode(tensors, own(request) if request.parameters else {}, limits)
         names = _requested(request, form) if request.outputs else ()
-        answers = await self._plane.predict(ref, asked.requests, asked_terms)
+        answers = await self._plane.answer(loaded, asked.requests, asked_terms)
         call.answered(answers)
         if codec.work(asked) > _AT_ONCE:
             return await asyncio.to_thread(_reply, request.id, answers, codec, asked, names)

@@ -34,7 +34,7 @@ class FakePlane:
     """Answers requests of one task by a function."""
 
     task: Task
-    answer: Callable[[Any], Any]
+    reply: Callable[[Any], Any]
 
     def __post_init__(self) -> None:
         self.requests: list[Any] = []
@@ -43,10 +43,10 @@ class FakePlane:
     async def describe(self, model: str, terms: Any) -> Any:
         return SimpleNamespace(version=VERSION, family=SimpleNamespace(task=self.task))
 
-    async def predict(self, model: str, requests: Any, terms: Any) -> Answers:
+    async def answer(self, loaded: Any, requests: Any, terms: Any) -> Answers:
         self.requests += requests
         self.terms.append(terms)
-        return Answers([self.answer(each) for each in requests], VERSION, 0.0)
+        return Answers([self.reply(each) for each in requests], VERSION, 0.0)
 
 
 class SlowPlane(FakePlane):
@@ -69,11 +69,11 @@ class SlowPlane(FakePlane):
         while self.running:
             await asyncio.sleep(0.001)
 
-    async def predict(self, model: str, requests: Any, terms: Any) -> Answers:
+    async def answer(self, loaded: Any, requests: Any, terms: Any) -> Answers:
         self.running += 1
         try:
             await self._released.wait()
-            return await super().predict(model, requests, terms)
+            return await super().answer(loaded, requests, terms)
         except asyncio.CancelledError:
             self.cancelled += 1
             raise

@@ -89,7 +89,7 @@ def test_requests_of_a_stream_run_side_by_side_within_a_bound():
         plane = SlowPlane()
         async with connected(plane, load_settings(), None) as stub:
             call = stub.ModelStreamInfer(iter(numbered(4 * TURNS)))
-            await plane.reached(TURNS)
+            await asyncio.wait_for(plane.reached(TURNS), 10)
             await asyncio.sleep(0.1)
             most = plane.running
             plane.release()
@@ -105,7 +105,7 @@ def test_a_cancelled_stream_leaves_nothing_running():
         plane = SlowPlane()
         async with connected(plane, load_settings(), None) as stub:
             call = stub.ModelStreamInfer(iter(numbered(10)))
-            await plane.reached(10)
+            await asyncio.wait_for(plane.reached(10), 10)
             call.cancel()
             await asyncio.wait_for(plane.idle(), 10)
             return plane.running, plane.cancelled
