@@ -111,10 +111,10 @@ def test_names_that_could_leave_the_data_dir_are_refused(channel, name):
     with pytest.raises(grpc.RpcError) as raised:
         registry.upload(iter([opening(name, artefact)]))
     assert raised.value.code().name == "INVALID_ARGUMENT"
+    with_file = opening("fine", artefact)
+    with_file.open.files[0].name = name
     with pytest.raises(grpc.RpcError) as raised:
-        opened_file = opening("fine", artefact)
-        opened_file.open.files[0].name = name
-        registry.upload(iter([opened_file]))
+        registry.upload(iter([with_file]))
     assert raised.value.code().name == "INVALID_ARGUMENT"
 
 
@@ -183,3 +183,13 @@ def test_a_good_request_is_answered_after_all_of_them(channel):
     assert made["mean"].shape == (2,)
     assert made["quantiles"].shape == (3, 2)
     assert np.isfinite(made["mean"]).all()
+
+
+def test_a_stream_that_turns_malformed_ends_with_a_status_every_time(channel):
+    """Also while the answer to what came before is on its way."""
+    method = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+    messages = [infer("nothing", **GOOD).SerializeToString(), b"\x0a\xff\xff\xff"]
+    for _ in range(200):
+        with pytest.raises(grpc.RpcError) as raised:
+            list(method(iter(messages), timeout=10))
+        assert raised.value.code().name == "INVALID_ARGUMENT"
