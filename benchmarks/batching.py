@@ -75,10 +75,13 @@ def main() -> None:
 @contextmanager
 def servers() -> Iterator[tuple[Server, Server]]:
     """One that batches and one that does not, on one core; only one has work at a time."""
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
-        with serving(Path(one), threads=1) as batching:
-            with serving(Path(two), threads=1, batch_tokens=ALONE) as alone:
-                yield batching, alone
+    with (
+        tempfile.TemporaryDirectory() as one,
+        tempfile.TemporaryDirectory() as two,
+        serving(Path(one), threads=1) as batching,
+        serving(Path(two), threads=1, batch_tokens=ALONE) as alone,
+    ):
+        yield batching, alone
 
 
 def equal() -> list[Curve]:
@@ -104,7 +107,7 @@ def compared(
     curves: Sequence[Curve], batching: Server, alone: Server, rounds: int, seconds: float
 ) -> dict[str, Any]:
     """Medians of rounds in which each side is measured once."""
-    bare = Bare(curves)
+    runtime = Bare(curves)
     found: dict[str, list[float]] = {"wire": [], "alone": [], "bare": [], "bare, alone": []}
     shapes: list[tuple[float, float]] = []
     for _ in range(rounds):
@@ -112,13 +115,14 @@ def compared(
             found["wire"].append(through(batching, curves, seconds))
         shapes.append((shape.rows, shape.padding))
         found["alone"].append(through(alone, curves, seconds))
-        found["bare"].append(bare.rate(max(1, round(shape.rows))))
-        found["bare, alone"].append(bare.rate(1))
+        found["bare"].append(runtime.rate(max(1, round(shape.rows))))
+        found["bare, alone"].append(runtime.rate(1))
     rates = {name: statistics.median(each) for name, each in found.items()}
+    shares = [wire / bare for wire, bare in zip(found["wire"], found["bare"], strict=True)]
     rows, padding = (statistics.median(column) for column in zip(*shapes, strict=True))
     return {
         "curves_per_s": rates,
-        "of_bare": statistics.median(w / b for w, b in zip(found["wire"], found["bare"], strict=True)),
+        "of_bare": statistics.median(shares),
         "of_alone": rates["wire"] / rates["alone"],
         "rows": rows,
         "padding": padding,

@@ -35,7 +35,7 @@ from foretoken.models.contract import Arrays, Call, Config, Graph, Predictor, St
 from foretoken.models.lcpfn.model import LCPFNConfig
 from foretoken.models.lcpfn.train import PRESETS
 from foretoken.models.tasks import CurveRequest
-from foretoken.server.engine.drive import Run, drive
+from foretoken.server.engine.drive import Run, alone
 from foretoken.server.publish import publish, quantised
 from foretoken.server.runtimes.base import Executable
 from foretoken.server.runtimes.onnx import OnnxRuntime

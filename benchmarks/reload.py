@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.common import keep
 from benchmarks.load.house import Server, serving
 from benchmarks.load.messages import curve
-from benchmarks.load.processes import CORES, Watched, generate, generating
+from benchmarks.load.processes import CORES, Watched, generating
 from foretoken.client import Client
 from foretoken.errors import ForetokenError
 from foretoken.models.artefact import Artefact
@@ -65,14 +65,16 @@ def main() -> None:
 def flipped(server: Server, seconds: float) -> dict[str, Any]:
     """Move the champion to and fro; calls by status, and how many each version answered."""
     moves = 0
-    with Registry.open(server.data_dir) as registry:
-        with generating(server.job(PAYLOAD, callers=CALLERS, seconds=seconds)) as load:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                registry.set_alias("lcpfn", "champion", 1 + moves % 2)
-                moves += 1
-                time.sleep(EVERY)
-            result = load.result()
+    with (
+        Registry.open(server.data_dir) as registry,
+        generating(server.job(PAYLOAD, callers=CALLERS, seconds=seconds)) as load,
+    ):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            registry.set_alias("lcpfn", "champion", 1 + moves % 2)
+            moves += 1
+            time.sleep(EVERY)
+        result = load.result()
     return {
         "moves": moves,
         "codes": result.codes,
@@ -108,13 +110,15 @@ def killed(server: Server, kills: int) -> dict[str, Any]:
     """Kill a worker at a time; failures by status, and seconds until there are two again."""
     seconds = WARM + kills * (PAUSE + AIM)
     taken = []
-    with ours(server) as outcomes:
-        with generating(server.job(PAYLOAD, callers=CALLERS, seconds=seconds)) as load:
-            time.sleep(WARM)
-            for _ in range(kills):
-                taken.append(kill(server))
-                time.sleep(PAUSE)
-            result = load.result()
+    with (
+        ours(server) as outcomes,
+        generating(server.job(PAYLOAD, callers=CALLERS, seconds=seconds)) as load,
+    ):
+        time.sleep(WARM)
+        for _ in range(kills):
+            taken.append(kill(server))
+            time.sleep(PAUSE)
+        result = load.result()
     codes = {code: count for code, count in result.codes.items() if code != "OK"}
     return {
         "kills": kills,

@@ -93,7 +93,7 @@ def all_sides(scratch: Path) -> dict[str, Serving]:
     def mlserver() -> Iterator[tuple[Watched, Job]]:
         port, http = free_port(), free_port()
         env = {"MLSERVER_GRPC_PORT": str(port), "MLSERVER_HTTP_PORT": str(http)}
-        command = [peers.MLSERVER, "start", "."]
+        command: list[str | Path] = [peers.MLSERVER, "start", "."]
         with started(command, port, env=env, cwd=HERE / "load" / "mlserver") as watched:
             yield watched, job(port)
 
@@ -185,7 +185,8 @@ def show(result: Mapping[str, Any], workers: Mapping[str, float]) -> None:
             row = side[kind]
             print(
                 f"{name:>22} {row['rate']:8.0f} {row['rate'] / base[kind]['rate']:8.2f} "
-                f"{row['cpu_us']:7.0f} {base[kind]['cpu_us'] / row['cpu_us']:8.2f} {row['p50']:7.2f} {row['p99']:7.2f} "
+                f"{row['cpu_us']:7.0f} {base[kind]['cpu_us'] / row['cpu_us']:8.2f} "
+                f"{row['p50']:7.2f} {row['p99']:7.2f} "
                 f"{row['generator']:9.2f}"
             )
     one_worker, two = workers["1"], workers["2"]

@@ -18,21 +18,19 @@ from foretoken.proto.grpc_service import (
 )
 
 
-async def infer(request: ModelInferRequest, context: object) -> ModelInferResponse:
+async def infer(request: ModelInferRequest, _context: object) -> ModelInferResponse:
     return echoed(request)
 
 
 async def stream(
-    requests: AsyncIterator[ModelInferRequest], context: object
+    requests: AsyncIterator[ModelInferRequest], _context: object
 ) -> AsyncIterator[ModelStreamInferResponse]:
     async for request in requests:
         yield ModelStreamInferResponse(infer_response=echoed(request))
 
 
 def echoed(request: ModelInferRequest) -> ModelInferResponse:
-    response = ModelInferResponse(
-        model_name=request.model_name, model_version="1", id=request.id
-    )
+    response = ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
     for tensor in request.inputs:
         response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
     response.raw_output_contents.extend(request.raw_input_contents)

@@ -64,8 +64,9 @@ class Job:
         """The inverse of ``dumped``."""
         said = json.loads(text)
         payloads = tuple(base64.b64decode(p) for p in said.pop("payloads"))
-        pairs = {key: tuple(map(tuple, said.pop(key))) for key in ("phases", "metadata")}
-        return cls(payloads=payloads, **pairs, **said)
+        for pairs in ("phases", "metadata"):
+            said[pairs] = tuple(map(tuple, said[pairs]))
+        return cls(payloads=payloads, **said)
 
     @property
     def length(self) -> float:

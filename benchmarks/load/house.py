@@ -117,7 +117,7 @@ def serving(
     env = {f"FORETOKEN_{name.upper()}": str(value) for name, value in chosen.items()}
     if plugins:
         env["PYTHONPATH"] = str(PLUGINS)
-    command = [Path(sys.executable).parent / "foretoken", "serve"]
+    command: list[str | Path] = [Path(sys.executable).parent / "foretoken", "serve"]
     log = folder / "log"
     with started(command, port, cores, env, log) as watched:
         token = secret.read_text() if tokens else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.load.generator import Job, Result
 
-__all__ = ["SERVER", "CLIENT", "Watched", "free_port", "generate", "generating", "started"]
+__all__ = ["CLIENT", "SERVER", "Watched", "free_port", "generate", "generating", "started"]
 
 ROOT = Path(__file__).resolve().parents[2]
 CORES = sorted(os.sched_getaffinity(0))

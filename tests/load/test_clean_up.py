@@ -82,7 +82,9 @@ class Watcher:
 
 
 def test_unary_ok(idle, channel):
-    futures = [future(channel, infer(values=[0.1, 0.2, 0.3]).SerializeToString()) for _ in range(50)]
+    futures = [
+        future(channel, infer(values=[0.1, 0.2, 0.3]).SerializeToString()) for _ in range(50)
+    ]
     assert all(f.result(60) for f in futures)
 
 

@@ -61,8 +61,8 @@ def test_four_times_the_capacity(one_core, channel_of):
 
 def test_what_cannot_be_done_in_time_is_refused_early(one_core, channel_of):
     """200 curves take much longer than 50 ms, which is known before they are begun."""
-    from tests.load.calling import large
     from foretoken.proto.grpc_service import ModelInferRequest
+    from tests.load.calling import large
 
     request = ModelInferRequest.FromString(large())
     codes = [outcome(channel_of(one_core), "ModelInfer", request, timeout=0.15) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""What a user of tritonclient does, run in its own environment: ``python triton_session.py ADDRESS``.
+"""What a user of tritonclient does: ``python triton_session.py ADDRESS``, in its environment.
 
 Prints one JSON object; imports nothing of Foretoken.
 """
@@ -101,10 +101,8 @@ def streamed(client) -> list:
 
     got = queue.Queue()
     client.start_stream(lambda result, error: got.put((result, error)))
-    good = [
-        triton.InferInput(name, array.shape, "FP64") for name, array in SAMPLES.items()
-    ]
-    for tensor, array in zip(good, SAMPLES.values()):
+    good = [triton.InferInput(name, array.shape, "FP64") for name, array in SAMPLES.items()]
+    for tensor, array in zip(good, SAMPLES.values(), strict=True):
         tensor.set_data_from_numpy(array)
     client.async_stream_infer("lcpfn", good, request_id="a")
     client.async_stream_infer("lcpfn", wrong(np.array([np.nan]), "FP64"), request_id="b")
@@ -125,4 +123,4 @@ def unloaded(client) -> list:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1])))
+    sys.stdout.write(json.dumps(main(sys.argv[1])))

@@ -26,6 +26,7 @@ class Predict:
 
     def predict(self, request: SequenceRequest, state: object = None) -> Steps:
         """See ``foretoken.models.contract.Predictor``."""
+        del state
         values = request.values.astype(np.float32)
         if self._graph:
             (made,) = yield [Call("forward", {"x": values[None]})]
@@ -53,16 +54,19 @@ class Echo:
 
     def module(self, config: Config) -> nn.Module:
         """With a single parameter, which is one."""
+        del config
         from foretoken_families.echo.model import Scale  # noqa: PLC0415
 
         return Scale()
 
     def predictor(self, config: Config, weights: Arrays) -> Predictor:
         """Needs no weights."""
+        del weights
         return Predict(config["graph"])
 
     def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
         """Several shapes."""
+        del graph
         rng = np.random.default_rng(0)
         for B, T in ((1, 1), (1, 7), (3, 2), (8, 1), (2, 31)):
             yield {"x": rng.standard_normal((B, T, config["inputs"]), np.float32)}
