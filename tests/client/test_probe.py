@@ -25,10 +25,11 @@ def test_it_tells_whether_a_server_or_a_model_serves(server, capsys, asked, stat
 
 def test_nobody_there_is_not_serving_within_the_time_it_is_given():
     done = subprocess.run(
-        [sys.executable, "-m", "foretoken.client.probe", "--server=localhost:1", "--timeout=1"],
+        [sys.executable, "-m", probe.__name__, "--server=localhost:1", "--timeout=1"],
         capture_output=True,
         text=True,
         timeout=30,
+        check=False,
     )
     assert (done.returncode, done.stderr.strip()) == (1, "not serving")
 
