@@ -162,13 +162,13 @@ def medians(rounds: list[Round]) -> dict[str, float]:
 
 
 def by_workers(scratch: Path, seconds: float) -> dict[str, float]:
-    """Microseconds of processor a call, with one worker and with two on two cores."""
+    """Microseconds of processor a call, with one worker and with two, each under the same load."""
     found = {}
     for workers in (1, 2):
         with serving(
             scratch / "house", cores=CORES[:2], plugins=True, workers=workers, threads=1
         ) as server:
-            job = server.job(echo(), phases=((STEADY, seconds),), channels=16)
+            job = server.job(echo(), phases=((STEADY * workers, seconds),), channels=16)
             settled(replace(job, phases=()))
             found[str(workers)] = one(server.watched, job).cpu_us
     return found
@@ -191,7 +191,7 @@ def show(result: Mapping[str, Any], workers: Mapping[str, float]) -> None:
             )
     one_worker, two = workers["1"], workers["2"]
     print(
-        f"\nprocessor time a call at {STEADY:.0f}/s: one worker {one_worker:.0f} us, "
+        f"\nprocessor time a call at {STEADY:.0f}/s for each worker: one worker {one_worker:.0f} us, "
         f"two {two:.0f} us, ratio {two / one_worker:.2f} (aim <= 1.1)"
     )
 
