@@ -191,7 +191,7 @@ def show(result: Mapping[str, Any], workers: Mapping[str, float]) -> None:
             )
     one_worker, two = workers["1"], workers["2"]
     print(
-        f"\nprocessor time a call at {STEADY:.0f}/s for each worker: one worker {one_worker:.0f} us, "
+        f"\nprocessor time a call, {STEADY:.0f}/s for each worker: one {one_worker:.0f} us, "
         f"two {two:.0f} us, ratio {two / one_worker:.2f} (aim <= 1.1)"
     )
 
