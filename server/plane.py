@@ -26,10 +26,10 @@ from foretoken.models.tasks import Task, task_of
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
 from foretoken.server.engine.observer import SILENT, Observer, Served
-from foretoken.server.loading import key_of, load, slots, warm_up
+from foretoken.server.loading import key_of, load, slots, warm_up, yielding
 from foretoken.server.registry.loaded import Loaded, LoadedModels
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
-from foretoken.server.rollouts import Rollouts
+from foretoken.server.rollouts import Rollouts, said
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Scope, Terms
 
@@ -73,7 +73,7 @@ class Plane:
         self._observer = observer
         self._loaders = ThreadPoolExecutor(LOADERS, "foretoken-load")
         count = slots(settings)
-        self._pool = ThreadPoolExecutor(count, "foretoken-run")
+        self._pool = ThreadPoolExecutor(count, "foretoken-run", yielding)
         self._batcher = Batcher(count, self._pool, observer)
         self._models = LoadedModels(settings.model_bytes, self._dropped)
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
@@ -291,8 +291,8 @@ class Plane:
                 room -= version.size
                 if room >= 0:
                     await self._rollouts.find(model.name, None, ANYONE.caller)
-            except ForetokenError as e:
-                _log.error("%s is not served: %s", model.name, e)
+            except Exception as e:  # the others are to be served whatever it is
+                _log.error("%s is not served: %s", model.name, said(e))
         self._follower = asyncio.ensure_future(self._keep_following())
 
     async def _keep_following(self) -> None:
@@ -300,8 +300,8 @@ class Plane:
             await asyncio.sleep(self._settings.follow)
             try:
                 await self.follow()
-            except ForetokenError as e:
-                _log.error("cannot follow the registry: %s", e)
+            except Exception as e:  # to follow ends with the plane, and with nothing else
+                _log.error("cannot follow the registry: %s", said(e))
 
     async def drain(self, seconds: float) -> bool:
         """Take no new requests, and wait for those in flight; whether all of them ended."""

@@ -25,12 +25,17 @@ from foretoken.server.registry.records import Alias, Version
 from foretoken.server.registry.registry import Registry
 from foretoken.server.terms import LOCAL, Caller
 
-__all__ = ["Rollouts"]
+__all__ = ["Rollouts", "said"]
 
 _log = logging.getLogger("foretoken.rollouts")
 REMEMBERED = 4096  # parsed references and versions by number
 RETRY = 30.0  # seconds until a version that did not load is tried again
 Load = Callable[[Version], Awaitable[Loaded]]
+
+
+def said(error: Exception) -> str:
+    """An error for the log; of one that is not of our tree, its kind as well."""
+    return str(error) if isinstance(error, ForetokenError) else repr(error)
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,13 @@ class Rollouts:
             await self.catch_up()
         ref = self._parsed(text)
         if ref.alias is None:
-            return await self._load(await self._version(ref, caller))
+            loaded = await self._load(await self._version(ref, caller))
+            self._expect_served(ref)  # still, for to load takes a while
+            return loaded
         while (route := self._routes.get(ref)) is None:
             state = self._registry.state()
-            route = await self._made(ref, caller)
+            route = await self._made(ref, await self._alias(ref), caller)
+            self._expect_served(ref)
             if state == self._registry.state():  # else it may have moved meanwhile
                 route = self._routes.setdefault(ref, route)
                 break
@@ -136,13 +144,12 @@ class Rollouts:
             return
         after = None
         try:
-            if ref.name not in self._unserved:
-                after = await self._made(ref, LOCAL)
-        except NotFound:
-            pass
-        except ForetokenError as e:
+            alias = await self._alias_or_none(ref)
+            if alias is not None and ref.name not in self._unserved:
+                after = await self._made(ref, alias, LOCAL)
+        except Exception as e:  # whatever it is, it must not keep other routes where they are
             self._retry = time.monotonic() + RETRY
-            _log.error("%s stays at %s: %s", ref, before.alias.target, e)
+            _log.error("%s stays at %s: %s", ref, before.alias.target, said(e))
             return
         self._named.clear()
         if after is None:
@@ -157,8 +164,16 @@ class Rollouts:
             if id(loaded) not in served:
                 self._retire(loaded)
 
-    async def _made(self, ref: Ref, caller: Caller) -> _Route:
-        alias = await asyncio.to_thread(self._registry.alias, str(ref))
+    async def _alias(self, ref: Ref) -> Alias:
+        return await asyncio.to_thread(self._registry.alias, str(ref))
+
+    async def _alias_or_none(self, ref: Ref) -> Alias | None:
+        try:
+            return await self._alias(ref)
+        except NotFound:
+            return None
+
+    async def _made(self, ref: Ref, alias: Alias, caller: Caller) -> _Route:
         numbers = [alias.target.version]
         if alias.target.canary is not None:
             numbers.append(alias.target.canary.version)
@@ -175,11 +190,14 @@ class Rollouts:
             self._versions[ref] = found
         if not caller.sees(found.owner):
             raise no_model(ref.name)
+        self._expect_served(ref)
+        return found
+
+    def _expect_served(self, ref: Ref) -> None:
         if ref.name in self._unserved:
             raise Unavailable(
                 f"{ref.name} has been unloaded; `foretoken models load {ref.name}` serves it again"
             )
-        return found
 
     def _parsed(self, text: str) -> Ref:
         ref = self._refs.get(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from contextlib import asynccontextmanager
 
@@ -20,6 +21,7 @@ from foretoken.errors import (
 )
 from foretoken.models.artefact import Artefact
 from foretoken.models.tasks import CurveRequest
+from foretoken.server.loading import load
 from foretoken.server.plane import Plane
 from foretoken.server.registry.options import ServingOptions
 from foretoken.server.registry.registry import Registry
@@ -156,6 +158,64 @@ async def test_a_version_that_does_not_load_leaves_the_old_one_serving(registry,
         registry.set_alias("curves", "other", 1)  # any commit makes it look again
         await until(lambda: heard.of("unloaded") == [(1,)])
         assert await answering(plane) == 2
+
+
+@pytest.mark.parametrize("error", [NotFound("no model family 'later'"), MemoryError("all of it")])
+@awaited
+async def test_however_a_version_fails_to_load_others_go_on(registry, monkeypatch, error):
+    registry.set_alias("curves", "other", 1)
+    async with serving(registry) as (plane, heard):
+        assert await answering(plane, "other@curves") == 1
+
+        def failing(registry, version, options, settings):
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr("foretoken.server.plane.load", failing)
+            registry.set_alias("curves", "champion", 2)
+            await until(lambda: heard.of("failed") == [(2, type(error).__name__)])
+            assert await answering(plane) == 1
+        registry.set_alias("curves", "other", 2)  # and it still follows
+        await until(lambda: [held.version.number for held in plane.loaded] == [2])
+        assert await answering(plane) == await answering(plane, "other@curves") == 2
+
+
+@awaited
+async def test_a_start_outlives_a_model_that_fails_in_a_way_of_its_own(registry, monkeypatch):
+    def failing(registry, version, options, settings):
+        raise MemoryError("all of it")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("foretoken.server.plane.load", failing)
+        async with serving(registry) as (plane, _):
+            assert plane.loaded == []
+            patched.undo()
+            assert await answering(plane) == 1
+
+
+@pytest.mark.parametrize("ref", ["curves", "curves:2"])
+@awaited
+async def test_what_is_unloaded_while_it_loads_is_not_served(registry, monkeypatch, ref):
+    async with serving(registry) as (plane, _):
+        await plane.unload("curves")
+        began, go_on = threading.Event(), threading.Event()
+
+        def slowly(*given):
+            began.set()
+            assert go_on.wait(10)
+            return load(*given)
+
+        registry.set_served("curves", True)
+        await plane.follow()
+        monkeypatch.setattr("foretoken.server.plane.load", slowly)
+        asked = asyncio.ensure_future(answering(plane, ref))
+        await until(began.is_set)
+        await plane.unload("curves")
+        go_on.set()
+        with pytest.raises(Unavailable, match="unloaded"):
+            await asked
+        with pytest.raises(Unavailable, match="unloaded"):
+            await answering(plane, ref)
 
 
 @awaited
