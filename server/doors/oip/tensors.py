@@ -104,7 +104,7 @@ def _elements(name: str, shape: tuple[int, ...], ranks: tuple[int, ...], most: i
         if length < 0:
             raise InvalidInput(f"tensor {name!r} has the shape {list(shape)}; no axis is negative")
         count *= length
-    if count > most:
+    if max(shape, default=0) > most or count > most:  # an axis of 0 hides how long others are
         raise InvalidInput(
             f"tensor {name!r} has the shape {list(shape)}, {count} elements; a message of this "
             f"server's limit holds at most {most}"

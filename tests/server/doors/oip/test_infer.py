@@ -175,6 +175,11 @@ def _overflow(made):
     made.inputs[0].shape[:] = [1 << 40, 1 << 40]
 
 
+def _hidden(made):
+    made.inputs[0].shape[:] = [0, 1 << 62]  # no elements, and yet more than NumPy can say
+    made.raw_input_contents[0] = b""
+
+
 def _wrapping(made):
     made.inputs[0].shape[:] = [1 << 32, 1 << 32]  # 0 modulo 2**64
 
@@ -272,6 +277,7 @@ INVALID = {
     _truncate: "63 bytes; 8 elements of FP64 are 64",
     _negative: "[-8]; no axis is negative",
     _overflow: "1208925819614629174706176 elements",
+    _hidden: "0 elements; a message",
     _wrapping: "18446744073709551616 elements",
     _rank: "must have 1 or 2 axes",
     _many_axes: "of 10000 axes",
