@@ -37,6 +37,7 @@ Floats = NDArray[np.float64]
 
 HALF_NORMAL_MEDIAN = 0.6744897501960817  # of |Z|, Z standard normal
 HALF_NORMAL_MEAN = math.sqrt(2 / math.pi)
+BLOCKS = tuple(range(40, 15, -1))  # how many bars may be added up together; the first that fits
 
 # Quadrature: five points within a bar, 32 of equal mass in a tail.
 _POINTS, _SHARES = np.polynomial.legendre.leggauss(5)
@@ -155,8 +156,11 @@ class BarDistribution:
     def summary(
         self, logits: ArrayLike, f: Callable[[Floats], Floats], q: ArrayLike
     ) -> tuple[Floats, Floats]:
-        """``expectation`` and ``quantile`` in one, in less time."""
-        mass = _softmax(self._checked(logits))
+        """``expectation`` and ``quantile`` in one, in a fraction of their time.
+
+        Exponentials are taken in the precision of the logits, everything else in float64.
+        """
+        mass = _masses(self._checked(logits, keep=True))
         return self._expectation(mass, f), self._quantiles(mass, q)
 
     def variance(self, logits: ArrayLike) -> Floats:
@@ -227,8 +231,10 @@ class BarDistribution:
                 central[k] = tail.scale**2 * (1 - HALF_NORMAL_MEAN**2)
         return first, central
 
-    def _checked(self, logits: ArrayLike) -> Floats:
-        out = np.asarray(logits, dtype=np.float64)
+    def _checked(self, logits: ArrayLike, *, keep: bool = False) -> Floats:
+        out: Floats = np.asarray(logits)
+        if not keep or out.dtype != np.float32:
+            out = out.astype(np.float64, copy=False)
         if out.ndim == 0 or out.shape[-1] != self.bars:
             raise InvalidInput(f"logits have shape {out.shape}; need [..., {self.bars}]")
         if not np.isfinite(out).all():
@@ -242,13 +248,23 @@ class BarDistribution:
         return np.searchsorted(self.borders[1:-1], y, side="left")
 
     def _expectation(self, mass: Floats, f: Callable[[Floats], Floats]) -> Floats:
-        inside = self.borders[:-1, None] + self._widths[:, None] * (_POINTS + 1) / 2  # [K, 5]
-        value = f(inside) @ (_SHARES / 2)
+        inside = self._inside
+        bars = inside.size
         if self.tails == "half_normal":
-            for tail, k in ((self._left, 0), (self._right, -1)):
-                value[k] = f(tail.spread).mean()
-        out: Floats = mass @ value
+            tails = self._left.spread, self._right.spread
+            value = f(np.concatenate([inside.ravel(), *tails]))
+            shares = value[:bars].reshape(inside.shape) @ (_SHARES / 2)
+            left, right = value[bars:].reshape(2, -1).mean(axis=-1)
+            shares[0], shares[-1] = left, right
+        else:
+            shares = f(inside.ravel()).reshape(inside.shape) @ (_SHARES / 2)
+        out: Floats = mass @ shares
         return out
+
+    @cached_property
+    def _inside(self) -> Floats:
+        """Where bars are looked at for their expectation, [K, 5]."""
+        return self.borders[:-1, None] + self._widths[:, None] * (_POINTS + 1) / 2
 
     def _quantiles(self, mass: Floats, q: ArrayLike) -> Floats:
         levels = np.asarray(q, dtype=np.float64)
@@ -256,24 +272,54 @@ class BarDistribution:
         inside = (levels >= 0) & (levels <= 1) if closed else (levels > 0) & (levels < 1)
         if levels.ndim > 1 or not inside.all():
             raise InvalidInput(f"quantile levels {q!r}; need a list of numbers between 0 and 1")
-        upto = np.cumsum(mass, axis=-1)
-        upto /= upto[..., -1:]  # rounding must not leave a gap below 1
-        if not levels.size:
-            return np.empty((*mass.shape[:-1], 0))
-        found = [self._quantile(mass, upto, float(level)) for level in np.atleast_1d(levels)]
-        return np.stack(found, axis=-1) if levels.ndim else found[0]
+        found = self._at(mass, np.atleast_1d(levels))
+        return found if levels.ndim else found[..., 0]
 
-    def _quantile(self, mass: Floats, upto: Floats, level: float) -> Floats:
-        bar = np.asarray((upto >= level).argmax(axis=-1))  # the first such
-        here = _pick(mass, bar)
-        share = np.clip((level - _pick(upto, bar) + here) / np.maximum(here, 1e-300), 0, 1)
-        out: Floats = np.asarray(self.borders[bar] + share * self._widths[bar])
+    def _at(self, mass: Floats, levels: Floats) -> Floats:
+        """Quantiles [..., M] at ``levels`` [M]."""
+        bar, upto = _reaching(mass, levels)
+        here = np.take_along_axis(mass, bar, axis=-1)
+        share = np.clip((levels - upto + here) / np.maximum(here, 1e-300), 0, 1)
+        out: Floats = self.borders[bar] + share * self._widths[bar]
         if self.tails == "half_normal":
             # Masses far in a tail come from level itself, which keeps more digits than upto.
             first, last = bar == 0, bar == self.bars - 1
-            out[first] = self._left.beyond(level / here[first])
-            out[last] = self._right.beyond((1 - level) / here[last])
+            if first.any():
+                out[first] = self._left.beyond((levels / np.maximum(here, 1e-300))[first])
+            if last.any():
+                out[last] = self._right.beyond(((1 - levels) / np.maximum(here, 1e-300))[last])
         return out
+
+
+def _reaching(mass: Floats, levels: Floats) -> tuple[NDArray[np.intp], Floats]:
+    """The first bar up to which there is at least ``levels`` [M] of the mass, and that mass.
+
+    Masses are added up by blocks of bars, and singly only within the block that a level falls
+    into. Both results are [..., M]; masses are shares of their sum, which rounding may keep from 1.
+    """
+    bars = mass.shape[-1]
+    size = next((size for size in BLOCKS if bars % size == 0), 0)
+    if not size:
+        size = BLOCKS[0]
+        wider = [(0, 0)] * (mass.ndim - 1) + [(0, -bars % size)]
+        mass = np.pad(mass, wider)
+    blocks = mass.reshape(-1, mass.shape[-1] // size, size)  # [N, blocks, size]
+    sums = blocks @ np.ones(size)
+    upto = np.cumsum(sums, axis=-1)
+    wanted = levels * upto[:, -1:]  # [N, M]
+    block = (upto[:, None, :] >= wanted[..., None]).argmax(axis=-1)
+    row = np.arange(len(blocks))[:, None]
+    before = (upto - sums)[row, block]
+    inside = np.cumsum(blocks[row, block], axis=-1)  # [N, M, size]
+    inside += before[..., None]
+    reached = inside >= wanted[..., None]
+    # Rounding may leave the sum of a block's parts below its sum: then its last bar it is.
+    reached[..., -1] = True
+    place = reached.argmax(axis=-1)
+    found = np.minimum(block * size + place, bars - 1)
+    share = np.take_along_axis(inside, place[..., None], axis=-1)[..., 0] / upto[:, -1:]
+    shape = (*mass.shape[:-1], len(levels))
+    return found.reshape(shape), share.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -335,6 +381,15 @@ def _normal_quantile(p: Floats) -> Floats:
 
 
 _TAIL_NORMAL = _normal_quantile(_TAIL / 2)
+
+
+def _masses(logits: Floats) -> Floats:
+    """Softmax in float64, of exponentials in the precision of ``logits``."""
+    mass: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True)).astype(
+        np.float64, copy=False
+    )
+    mass /= mass.sum(axis=-1, keepdims=True)
+    return mass
 
 
 def _log_softmax(logits: Floats) -> Floats:

@@ -89,14 +89,19 @@ class Normaliser:
 
     def slope(self, y: ArrayLike) -> Floats:
         """|d forward / dy| at y: a density of the metric is that of forward(y) times it."""
+        return np.exp(self.log_slope(y))
+
+    def log_slope(self, y: ArrayLike) -> Floats:
+        """Logarithm of the slope at y, which keeps its digits far from the soft bounds."""
         y = np.asarray(y, dtype=np.float64)
         first, last = self._ends
         if self.soft_bounds is None:
-            return np.full(y.shape, 1 / (last - first))
+            return np.full(y.shape, -math.log(last - first))
         soft_low, soft_high = self.soft_bounds
-        s = self._squash(y)
-        out: Floats = s * (1 - s) * 2 / (soft_high - soft_low) / (last - first)
-        return out
+        t = np.abs(2 * (y - soft_low) / (soft_high - soft_low) - 1)
+        # The sigmoid's own slope at t, s(1 − s), is even in t.
+        out: Floats = -t - 2 * np.log1p(np.exp(-t))
+        return out + math.log(2 / (soft_high - soft_low)) - math.log(last - first)
 
     @property
     def _ends(self) -> tuple[float, float]:

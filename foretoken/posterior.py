@@ -63,7 +63,7 @@ class Posterior:
             InvalidInput: if a value lies outside the bounds, where the density is not defined.
         """
         y = np.asarray(y, np.float64)
-        return self._bars.log_prob(self.logits, self.scale.forward(y)) + np.log(self.scale.slope(y))
+        return self._bars.log_prob(self.logits, self.scale.forward(y)) + self.scale.log_slope(y)
 
     def exceeds(self, t: ArrayLike) -> Floats:
         """Probability that the value at each step is greater than ``t``: [Q]."""

@@ -57,6 +57,8 @@ class CurvePredictor:
 
 def thinned(n: int) -> NDArray[np.intp]:
     """Indices of at most ``MOST_POINTS`` of ``n`` observations, evenly spread, ends included."""
+    if n <= MOST_POINTS:
+        return np.arange(n)
     return np.unique(np.linspace(0, n - 1, min(n, MOST_POINTS)).round().astype(np.intp))
 
 
@@ -94,7 +96,9 @@ def soft_bounds(
     but it is at least 1/(2N) of the room to finite bounds: few points say little about scale.
     """
     best = float(values.min() if minimize else values.max())
-    spread = abs(float(np.median(values)) - best)
+    ordered, middle = np.sort(values), len(values) // 2
+    median = (ordered[middle] + ordered[-middle - 1]) / 2
+    spread = abs(float(median) - best)
     room = max((abs(best - bound) for bound in bounds if math.isfinite(bound)), default=0.0)
     reach = max(spread, (room or abs(best) or 1.0) / (2 * len(values)))
     return max(best - reach, bounds[0]), min(best + reach, bounds[1])

@@ -85,6 +85,7 @@ class _StreamCall(Call):
 
         Raises:
             InvalidInput: if it is malformed.
+            Unauthenticated: if the caller's token is no longer valid.
             Cancelled: if the caller has gone.
         """
         began = monotonic()
@@ -97,10 +98,15 @@ class _StreamCall(Call):
         if data is grpc.aio.EOF:
             await self._over()
             return None
+        self._expect_known()
         try:
             return self._route.parse(data)
         except DecodeError as e:
             raise malformed(e) from e
+
+    def _expect_known(self) -> None:
+        """Refuse to go on for a token that was revoked or has expired since the stream began."""
+        self._route.gate.caller(self.metadata, self._context.peer(), None)
 
     async def _over(self) -> None:
         """Raise if the caller's messages have ended because the call has.
@@ -140,6 +146,7 @@ class UploadCall(_StreamCall):
         return sent
 
     async def _over(self) -> None:
+        self._expect_known()
         # Half an upload must never be taken for the whole: no headers go out on a dead call.
         try:
             await self._context.send_initial_metadata(())

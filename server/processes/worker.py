@@ -51,7 +51,11 @@ class _ToLog(logging.Handler):
 
 
 class _End:
-    """Waits for the end to be asked for; asked twice, the process ends at once."""
+    """Waits for the end to be asked for.
+
+    To ask again changes nothing: service managers signal every process of a server, and then the
+    supervisor asks as well. Whoever is in a hurry tells the supervisor, which kills.
+    """
 
     def __init__(self, lifeline: Lifeline, drain: float) -> None:
         self.asked = asyncio.Event()
@@ -66,7 +70,7 @@ class _End:
 
     def _end(self) -> None:
         if self.now.is_set():
-            os._exit(ENDED_AT_ONCE)
+            return
         self.now.set()
         self.asked.set()
         self._bound()

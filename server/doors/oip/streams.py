@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TypeAlias
 
-from foretoken.errors import ForetokenError, InvalidInput
+from foretoken.errors import ForetokenError, InvalidInput, Unauthenticated
 from foretoken.proto import grpc_service as oip
 from foretoken.server.doors.oip.infer import Inference
 from foretoken.server.doors.oip.parameters import FINAL
@@ -60,22 +60,22 @@ class Streams:
         """
         strict = call.metadata.get("triton_grpc_error", "").lower() == "true"
         turns: Turns = asyncio.Queue(TURNS)
-        malformed: InvalidInput | None = None
+        refused: ForetokenError | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_write(stream, turns, strict=strict))
                 try:
                     while (request := await stream.read()) is not None:
                         await turns.put(group.create_task(self._turn(request, call)))
-                except InvalidInput as e:
+                except (InvalidInput, Unauthenticated) as e:
                     # What came before is answered first. Cutting a write short instead would leave
                     # the caller without a status: gRPC sends none while a message is on its way.
-                    malformed = e
+                    refused = e
                 await turns.put(None)
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        if malformed is not None:
-            raise malformed
+        if refused is not None:
+            raise refused
 
     async def _turn(self, request: oip.ModelInferRequest, call: Call) -> Turn:
         deadline = min(call.terms.deadline, time.monotonic() + self._deadline)

@@ -15,6 +15,7 @@ import pytest
 from foretoken import errors
 from foretoken.proto.loading import service
 from foretoken.server.doors.service import Service, Unary, Upload
+from foretoken.server.terms import LOCAL, Scope
 from tests.server.doors.serving import WATCH, Toy, observe, serving, stream, until
 from tests.server.doors.test_rpc import refused, run
 
@@ -36,6 +37,37 @@ def test_messages_go_both_ways_in_order():
             assert await call.code() == grpc.StatusCode.OK
             await until(lambda: idle(server))
             assert server.ears.codes == ["OK"]
+
+    run(act())
+
+
+class _Revoking:
+    """A gate whose only token can be revoked."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Scope | None] = []
+        self.revoked = False
+
+    def caller(self, metadata, peer, scope):
+        self.scopes.append(scope)
+        if self.revoked:
+            raise errors.Unauthenticated("no valid token")
+        return LOCAL
+
+
+def test_a_stream_ends_with_the_token_that_began_it():
+    async def act():
+        gate = _Revoking()
+        async with serving(Toy().service(), gate=gate) as server:
+            call = stream(await server.channel())()
+            for step in range(2):
+                await call.write(observe(step))
+                assert (await call.read()).observed == step
+            assert gate.scopes == [Scope.PREDICT, None, None]  # it is counted as one call
+            gate.revoked = True
+            await call.write(observe(2))
+            assert await call.code() == grpc.StatusCode.UNAUTHENTICATED
+            await until(lambda: idle(server))
 
     run(act())
 

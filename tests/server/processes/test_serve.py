@@ -264,7 +264,8 @@ def test_renewing_the_workers_again_and_again_loses_no_call():
     renewals(20)
 
 
-def test_at_the_end_calls_in_flight_are_answered_and_streams_are_told():
+@pytest.mark.parametrize("told", ["the supervisor", "every process"])
+def test_at_the_end_calls_in_flight_are_answered_and_streams_are_told(told):
     with serving() as server, Client(server.address) as client, bare_channel(server) as channel:
         answers: list[float] = []
         with client.watch("lcpfn", at=[100.0], best=0.9) as watch:
@@ -275,6 +276,8 @@ def test_at_the_end_calls_in_flight_are_answered_and_streams_are_told():
             before = cpu_seconds(worker)
             calling.start()
             until(lambda: cpu_seconds(worker) > before + 0.2)  # of a second or more
+            if told == "every process":  # as service managers do
+                os.kill(worker, signal.SIGTERM)
             server.process.send_signal(signal.SIGTERM)
             assert answers == []
             calling.join(PATIENCE)

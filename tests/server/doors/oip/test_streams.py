@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 
 from foretoken.server.doors.oip.streams import TURNS
+from foretoken.server.security.gate import LOOK, TokenGate
+from foretoken.server.security.limiter import Limiter
+from foretoken.server.security.tokens import Wanted, create
 from foretoken.server.settings import load_settings
 from tests.server.doors.oip.door import arrays, connected, request, serving
 from tests.server.doors.oip.fake import SlowPlane
@@ -49,6 +52,27 @@ def test_an_error_is_the_answer_of_its_request_alone(registry):
     assert (first.error_message, third.error_message) == ("", "")
     assert "'values' has the datatype 'INT8'" in second.error_message
     assert second.infer_response.id == "1"
+
+
+def test_a_stream_of_a_revoked_token_ends_behind_what_it_asked_before(registry, tmp_path):
+    secret, _ = create(registry.tokens, Wanted("ann"))
+    shown = (("authorization", f"Bearer {secret}"),)
+
+    async def run(limiter):
+        gate = TokenGate(registry, load_settings(), limiter)
+        async with serving(registry, gate=gate) as stub:
+            call = stub.ModelStreamInfer(metadata=shown)
+            await call.write(numbered(1)[0])
+            assert (await call.read()).infer_response.id == "0"
+            registry.tokens.revoke("ann")
+            await asyncio.sleep(2 * LOOK)
+            await call.write(numbered(1)[0])
+            with pytest.raises(grpc.aio.AioRpcError, match="no valid token"):
+                await call.read()
+
+    limiter = Limiter(tmp_path / "limits")
+    asyncio.run(run(limiter))
+    limiter.close()
 
 
 def test_an_error_ends_the_stream_where_the_caller_wants_it(registry):
