@@ -21,6 +21,7 @@ __all__ = ["WORKER", "Child", "State"]
 
 WORKER = (sys.executable, "-P", "-m", "foretoken.server.processes.worker")
 START_SECONDS = 120.0  # longer than the slowest model takes to load and warm up
+LAST_WORDS = 0.2  # seconds
 KILL_SECONDS = 3.0  # after the time that a worker has to end its calls
 
 
@@ -86,6 +87,7 @@ class Child:
 
     def go(self) -> None:
         """The data dir is in order: open it and serve."""
+        self.since = time.monotonic()  # what it had to wait for is not its fault
         self._say({"go": True})
 
     def hear(self) -> bool:
@@ -121,8 +123,11 @@ class Child:
 
     def close(self) -> None:
         """Hear what the ended process said last, and close the line."""
+        self.line.settimeout(
+            LAST_WORDS
+        )  # for the case that a process which it started has the line
         while self.hear():
-            pass  # until the end, which is there, for its other end is closed
+            pass
         self.line.close()
 
     def overdue(self) -> float:

@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def claimed(settings: Settings) -> Iterator[tuple[Settings, Path]]:
 
     Yields:
         The settings with the ports as numbers, and the run folder: new, and gone afterwards. It
-        holds the workers' sockets, and the folder ``METRICS`` for what they have counted.
+        holds the workers' sockets, and the folder ``METRICS`` for what they have counted. No other
+        run had one of that name: workers of a server that was killed may still be ending.
 
     Raises:
         InvalidInput: if the data dir is not a folder, or the host has no address here.
@@ -43,14 +45,15 @@ def claimed(settings: Settings) -> Iterator[tuple[Settings, Path]]:
             name: _reserve(settings.host, getattr(settings, name), held)
             for name in ("grpc_port", "http_port")
         }
-        run = settings.data_dir.absolute() / RUN
-        _remove(run)  # what a server left that was killed
-        held.callback(_remove, run)
+        runs = settings.data_dir.absolute() / RUN
+        _remove(runs)  # what a server left that was killed
+        held.callback(_remove, runs)
         try:
-            run.mkdir(mode=0o700)
+            runs.mkdir(mode=0o700)
+            run = Path(tempfile.mkdtemp(prefix="", dir=runs))
             (run / METRICS).mkdir()
         except OSError as e:
-            raise Unavailable(f"cannot make the run folder {run}: {e.strerror}") from e
+            raise Unavailable(f"cannot make the run folder {runs}: {e.strerror}") from e
         yield settings.model_copy(update=ports), run
 
 

@@ -1,4 +1,4 @@
-"""A worker that serves nothing, and does what a file says: ready, refuse, crash, stubborn."""
+"""A worker that serves nothing, and does what a file says: ready, refuse, crash, stubborn, fork."""
 
 import os
 import signal
@@ -21,6 +21,9 @@ def main() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN if how == "stubborn" else lambda *_: sys.exit(0))
+    if how == "fork" and os.fork() == 0:  # one that keeps whatever was open
+        time.sleep(5)
+        os._exit(0)
     lifeline.on_end(lambda: os._exit(0))
     lifeline.say({"ready": [{"name": "m", "version": order["settings"]["queue"], "task": "t"}]})
     while True:

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from foretoken.errors import InvalidInput, Unavailable
+from foretoken.server.metrics.shares import Share
 from foretoken.server.processes.claims import METRICS, claimed
 from foretoken.server.settings import Settings
 
@@ -26,8 +27,18 @@ def test_free_ports_and_a_new_run_folder(tmp_path):
     with claimed(settings(tmp_path)) as (own, run):
         assert 0 < own.grpc_port != own.http_port > 0
         assert [path.name for path in run.iterdir()] == [METRICS]
-        assert run.stat().st_mode & 0o777 == 0o700
-    assert not run.exists()
+        assert run.stat().st_mode & 0o777 == (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_of_a_killed_server_do_not_meet_those_of_the_next(tmp_path):
+    with claimed(settings(tmp_path)) as (_, run):
+        left = Share(run / METRICS, 1)
+        left.write({})
+    with claimed(settings(tmp_path)) as (_, following):
+        with pytest.raises(FileNotFoundError):
+            left.write({})
+        assert Share(following / METRICS, 2).others() == [{}]
 
 
 def test_a_data_dir_is_for_one_server(tmp_path):

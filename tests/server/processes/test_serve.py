@@ -202,7 +202,7 @@ def test_a_change_through_one_worker_is_known_to_all_when_it_returns(server):
 
 
 def test_what_workers_ask_each_other_is_for_the_servers_user_alone(server):
-    run = server.data_dir / "run"
+    (run,) = (server.data_dir / "run").iterdir()
     assert run.stat().st_mode & 0o777 == 0o700
     assert len(list(run.glob("worker-*.sock"))) == 2
 
@@ -220,10 +220,10 @@ def test_a_killed_worker_is_back_within_three_seconds_and_clients_do_not_notice(
             began = time.monotonic()
             os.kill(victim, signal.SIGKILL)
             until(lambda: len(server.workers) == 2 and victim not in server.workers)
-            until((server.data_dir / "run" / "worker-3.sock").exists)
+            until(lambda: [*server.data_dir.glob("run/*/worker-3.sock")])
             assert time.monotonic() - began < 3.0
             os.kill(server.workers[0], signal.SIGTERM)  # one that is asked to end is replaced too
-            until((server.data_dir / "run" / "worker-4.sock").exists)
+            until(lambda: [*server.data_dir.glob("run/*/worker-4.sock")])
         assert list(results) == ["ok"], results
         (killed, _) = until(lambda: events(server, "worker_ended")[:2])
         assert killed["how"] == "signal SIGKILL"

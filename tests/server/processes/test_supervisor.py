@@ -213,6 +213,15 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path):
     one.process.stdout.close()
 
 
+def test_what_a_worker_has_started_does_not_hold_up_the_supervisor(supervised):
+    supervised.do("fork")
+    supervised.start()
+    first = supervised.workers[0]
+    os.kill(first, signal.SIGKILL)
+    until(lambda: len(supervised.workers) == 2 and first not in supervised.workers, patience=3.0)
+    assert supervised.stop() == 0
+
+
 def test_a_second_signal_ends_it_at_once(tmp_path):
     one = Supervised(tmp_path, workers=1, drain=60.0)
     one.do("stubborn")
