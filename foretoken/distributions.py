@@ -138,7 +138,8 @@ class BarDistribution:
         Returns:
             [..., M], or [...] for a scalar q.
         """
-        return self._quantiles(_softmax(self._checked(logits)), q)
+        weight = _weights(self._checked(logits))
+        return self._quantiles(weight, _Sums(weight), q)
 
     def mean(self, logits: ArrayLike) -> Floats:
         """E[Y] [...]."""
@@ -158,10 +159,15 @@ class BarDistribution:
     ) -> tuple[Floats, Floats]:
         """``expectation`` and ``quantile`` in one, in a fraction of their time.
 
-        Exponentials are taken in the precision of the logits, everything else in float64.
+        Bars are weighed in the precision of the logits; what is added up over many of them, and
+        whatever is in the units of ``f``, is in float64.
         """
-        mass = _masses(self._checked(logits, keep=True))
-        return self._expectation(mass, f), self._quantiles(mass, q)
+        weight = _weights(self._checked(logits, keep=True))
+        sums = _Sums(weight)
+        shares = self._shares(f)
+        centre = shares[self.bars // 2]
+        apart: Floats = weight @ (shares - centre).astype(weight.dtype)
+        return centre + apart / sums.total, self._quantiles(weight, sums, q)
 
     def variance(self, logits: ArrayLike) -> Floats:
         """Var[Y] [...], from centred moments, so that narrow distributions keep their digits."""
@@ -248,37 +254,40 @@ class BarDistribution:
         return np.searchsorted(self.borders[1:-1], y, side="left")
 
     def _expectation(self, mass: Floats, f: Callable[[Floats], Floats]) -> Floats:
-        inside = self._inside
-        bars = inside.size
-        if self.tails == "half_normal":
-            tails = self._left.spread, self._right.spread
-            value = f(np.concatenate([inside.ravel(), *tails]))
-            shares = value[:bars].reshape(inside.shape) @ (_SHARES / 2)
-            left, right = value[bars:].reshape(2, -1).mean(axis=-1)
-            shares[0], shares[-1] = left, right
-        else:
-            shares = f(inside.ravel()).reshape(inside.shape) @ (_SHARES / 2)
-        out: Floats = mass @ shares
+        out: Floats = mass @ self._shares(f)
         return out
+
+    def _shares(self, f: Callable[[Floats], Floats]) -> Floats:
+        """E[f(Y)] within each bar, [K]."""
+        inside = self._inside
+        if self.tails == "uniform":
+            return np.asarray(f(inside.ravel()).reshape(inside.shape) @ (_SHARES / 2))
+        tails = self._left.spread, self._right.spread
+        value = f(np.concatenate([inside.ravel(), *tails]))
+        shares: Floats = value[: inside.size].reshape(inside.shape) @ (_SHARES / 2)
+        shares[0], shares[-1] = value[inside.size :].reshape(2, -1).mean(axis=-1)
+        return shares
 
     @cached_property
     def _inside(self) -> Floats:
         """Where bars are looked at for their expectation, [K, 5]."""
         return self.borders[:-1, None] + self._widths[:, None] * (_POINTS + 1) / 2
 
-    def _quantiles(self, mass: Floats, q: ArrayLike) -> Floats:
+    def _quantiles(self, weight: Floats, sums: _Sums, q: ArrayLike) -> Floats:
         levels = np.asarray(q, dtype=np.float64)
         closed = self.tails == "uniform"
         inside = (levels >= 0) & (levels <= 1) if closed else (levels > 0) & (levels < 1)
         if levels.ndim > 1 or not inside.all():
             raise InvalidInput(f"quantile levels {q!r}; need a list of numbers between 0 and 1")
-        found = self._at(mass, np.atleast_1d(levels))
+        if not levels.size:
+            return np.empty((*weight.shape[:-1], 0))
+        found = self._at(weight, sums, np.atleast_1d(levels))
         return found if levels.ndim else found[..., 0]
 
-    def _at(self, mass: Floats, levels: Floats) -> Floats:
+    def _at(self, weight: Floats, sums: _Sums, levels: Floats) -> Floats:
         """Quantiles [..., M] at ``levels`` [M]."""
-        bar, upto = _reaching(mass, levels)
-        here = np.take_along_axis(mass, bar, axis=-1)
+        bar, upto = sums.reaching(levels)
+        here = np.take_along_axis(weight, bar, axis=-1) / sums.total[..., None]
         share = np.clip((levels - upto + here) / np.maximum(here, 1e-300), 0, 1)
         out: Floats = self.borders[bar] + share * self._widths[bar]
         if self.tails == "half_normal":
@@ -291,35 +300,49 @@ class BarDistribution:
         return out
 
 
-def _reaching(mass: Floats, levels: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """The first bar up to which there is at least ``levels`` [M] of the mass, and that mass.
+class _Sums:
+    """Cumulative weights of bars, by blocks, and singly only within those that levels fall into.
 
-    Masses are added up by blocks of bars, and singly only within the block that a level falls
-    into. Both results are [..., M]; masses are shares of their sum, which rounding may keep from 1.
+    Letters: N distributions, all leading axes in one; B blocks of S bars; M levels.
+
+    Args:
+        weight: [..., K], not negative.
     """
-    bars = mass.shape[-1]
-    size = next((size for size in BLOCKS if bars % size == 0), 0)
-    if not size:
-        size = BLOCKS[0]
-        wider = [(0, 0)] * (mass.ndim - 1) + [(0, -bars % size)]
-        mass = np.pad(mass, wider)
-    blocks = mass.reshape(-1, mass.shape[-1] // size, size)  # [N, blocks, size]
-    sums = blocks @ np.ones(size)
-    upto = np.cumsum(sums, axis=-1)
-    wanted = levels * upto[:, -1:]  # [N, M]
-    block = (upto[:, None, :] >= wanted[..., None]).argmax(axis=-1)
-    row = np.arange(len(blocks))[:, None]
-    before = (upto - sums)[row, block]
-    inside = np.cumsum(blocks[row, block], axis=-1)  # [N, M, size]
-    inside += before[..., None]
-    reached = inside >= wanted[..., None]
-    # Rounding may leave the sum of a block's parts below its sum: then its last bar it is.
-    reached[..., -1] = True
-    place = reached.argmax(axis=-1)
-    found = np.minimum(block * size + place, bars - 1)
-    share = np.take_along_axis(inside, place[..., None], axis=-1)[..., 0] / upto[:, -1:]
-    shape = (*mass.shape[:-1], len(levels))
-    return found.reshape(shape), share.reshape(shape)
+
+    def __init__(self, weight: Floats) -> None:
+        self._leading, self._bars = weight.shape[:-1], weight.shape[-1]
+        size = next((size for size in BLOCKS if self._bars % size == 0), 0)
+        if not size:
+            size = BLOCKS[0]
+            weight = np.pad(weight, [*[(0, 0)] * (weight.ndim - 1), (0, -self._bars % size)])
+        self._blocks = weight.reshape(-1, weight.shape[-1] // size, size)  # [N, B, S]
+        self._sums = (self._blocks @ np.ones(size, weight.dtype)).astype(np.float64)
+        self._upto = np.cumsum(self._sums, axis=-1)
+
+    @property
+    def total(self) -> Floats:
+        """Weight of all bars, [...]."""
+        return self._upto[:, -1].reshape(self._leading)
+
+    def reaching(self, levels: Floats) -> tuple[NDArray[np.intp], Floats]:
+        """The first bar up to which lie ``levels`` [M] of the total, and the share up to it.
+
+        Both are [..., M].
+        """
+        total = self._upto[:, -1:]
+        wanted = levels * total  # [N, M]
+        block = (self._upto[:, None, :] >= wanted[..., None]).argmax(axis=-1)
+        row = np.arange(len(block))[:, None]
+        inside = np.cumsum(self._blocks[row, block], axis=-1, dtype=np.float64)  # [N, M, S]
+        inside += (self._upto - self._sums)[row, block][..., None]
+        reached = inside >= wanted[..., None]
+        # Rounding may leave a block's parts below its sum: then its last bar it is.
+        reached[..., -1] = True
+        place = reached.argmax(axis=-1)
+        bar = np.minimum(block * self._blocks.shape[-1] + place, self._bars - 1)
+        share = np.take_along_axis(inside, place[..., None], axis=-1)[..., 0] / total
+        shape = (*self._leading, len(levels))
+        return bar.reshape(shape), share.reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -383,13 +406,11 @@ def _normal_quantile(p: Floats) -> Floats:
 _TAIL_NORMAL = _normal_quantile(_TAIL / 2)
 
 
-def _masses(logits: Floats) -> Floats:
-    """Softmax in float64, of exponentials in the precision of ``logits``."""
-    mass: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True)).astype(
-        np.float64, copy=False
-    )
-    mass /= mass.sum(axis=-1, keepdims=True)
-    return mass
+def _weights(logits: Floats) -> Floats:
+    """Softmax up to a factor, in the precision of ``logits``."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    out: Floats = np.exp(shifted, out=shifted)
+    return out
 
 
 def _log_softmax(logits: Floats) -> Floats:

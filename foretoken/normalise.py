@@ -83,7 +83,7 @@ class Normaliser:
             return s
         soft_low, soft_high = self.soft_bounds
         with np.errstate(divide="ignore"):  # an infinite bound is the image of 0 or 1
-            t = np.log(s) - np.log1p(-s)
+            t = np.log(s / (1 - s))
         y = soft_low + (t + 1) / 2 * (soft_high - soft_low)
         return np.clip(y, *self.bounds)
 
