@@ -14,6 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
 from foretoken.errors import (
@@ -26,6 +27,7 @@ from foretoken.errors import (
 )
 from foretoken.server.doors.gate import Gate, RpcObserver
 from foretoken.server.doors.metadata import KEY, PRIORITY, RequestIds, priority_of
+from foretoken.server.doors.parts import LARGE, expect_few
 from foretoken.server.doors.status import describe, pushback, status_of
 from foretoken.server.log import Level, Log, describe_bug
 from foretoken.server.terms import Caller, Scope, Terms
@@ -49,7 +51,8 @@ class Route:
 
     Args:
         method: "/package.Service/Method".
-        parse: bytes to a message of the method's request type.
+        request: type of the messages that it takes.
+        parse: bytes to one of them.
         handler: of the service, taking what its kind of method takes.
         scope: that callers need.
         gate: says who calls.
@@ -60,6 +63,7 @@ class Route:
     """
 
     method: str
+    request: Descriptor
     parse: Callable[[bytes], Any]
     handler: Callable[..., Any]
     scope: Scope | None
@@ -190,6 +194,8 @@ class UnaryCall(Call):
         route = self._route
         try:
             self._admit(context, route.deadline)
+            if len(data) > LARGE:
+                expect_few(data, route.request)
             try:
                 message = route.parse(data)
             except DecodeError as e:

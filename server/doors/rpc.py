@@ -55,8 +55,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
             for name, method in service.methods.items():
                 declared = service.descriptor.methods_by_name[name]
                 path = f"/{service.descriptor.full_name}/{name}"
-                parse = GetMessageClass(declared.input_type).FromString
-                route = Route(path, parse, method.handler, method.scope, *shared)
+                request = declared.input_type
+                parse = GetMessageClass(request).FromString
+                route = Route(path, request, parse, method.handler, method.scope, *shared)
                 self._calls[path] = self._call(method, route)
 
     @property

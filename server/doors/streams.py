@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from foretoken.errors import Cancelled, Overloaded, Unavailable
 from foretoken.server.doors.calls import Call, Metadata, Route, malformed
+from foretoken.server.doors.parts import LARGE, expect_few
 
 __all__ = ["BidirectionalCall", "OpenStreams", "UploadCall"]
 
@@ -84,7 +85,7 @@ class _StreamCall(Call):
         """The next message, or None when there will be none.
 
         Raises:
-            InvalidInput: if it is malformed.
+            InvalidInput: if it is malformed, or has too many parts.
             Unauthenticated: if the caller's token is no longer valid.
             Cancelled: if the caller has gone.
         """
@@ -99,6 +100,8 @@ class _StreamCall(Call):
             await self._over()
             return None
         self._expect_known()
+        if len(data) > LARGE:
+            expect_few(data, self._route.request)
         try:
             return self._route.parse(data)
         except DecodeError as e:

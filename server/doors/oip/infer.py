@@ -57,9 +57,10 @@ class Inference:
         asked_terms = terms(request, call.terms)
         ref = reference(request.model_name, request.model_version)
         loaded = await self._plane.describe(ref, asked_terms)
+        self._plane.expect_time(loaded, asked_terms)
         form = self._forms.get(loaded.family.task) or self._form(loaded.family.task)
         limits, codec = self._limits, form.codec
-        tensors = decoded(request, form.inputs, limits.reply_bytes)
+        tensors = decoded(request, form.inputs, limits)
         asked = codec.decode(tensors, own(request) if request.parameters else {}, limits)
         names = _requested(request, form) if request.outputs else ()
         answers = await self._plane.answer(loaded, asked.requests, asked_terms)

@@ -14,7 +14,7 @@ from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.contract import Array
 from foretoken.proto import grpc_service as oip
 from foretoken.server.doors.oip.datatypes import DATATYPES, Datatype
-from foretoken.server.doors.tasks.base import Tensor
+from foretoken.server.doors.tasks.base import Limits, Tensor
 
 __all__ = ["Inputs", "decoded", "expected"]
 
@@ -28,13 +28,14 @@ def expected(tensors: tuple[Tensor, ...]) -> Inputs:
     return {tensor.name: tensor for tensor in tensors}
 
 
-def decoded(request: oip.ModelInferRequest, inputs: Inputs, most: int) -> dict[str, Array]:
+def decoded(request: oip.ModelInferRequest, inputs: Inputs, limits: Limits) -> dict[str, Array]:
     """The tensors of a request by name, all of them of accepted datatypes and ranks.
 
     Args:
         request: as received.
         inputs: what is accepted.
-        most: elements that a tensor may have.
+        limits: numbers take at least a byte each, so a tensor has no more than a message has bytes;
+            strings become objects of Python's each, so there are no more than tokens.
 
     Raises:
         InvalidInput: naming the tensor, what is wrong with it, and what would be accepted.
@@ -52,11 +53,12 @@ def decoded(request: oip.ModelInferRequest, inputs: Inputs, most: int) -> dict[s
         tensor = inputs.get(name)
         if tensor is None or name in found or given not in tensor.datatypes:
             _refuse(message, inputs, found)
-        shape = tuple(message.shape)
-        count = _elements(name, shape, tensor.ranks, most)
+        datatype = DATATYPES[given]
+        most = limits.reply_bytes if datatype.dtype is not None else limits.tokens
+        shape = _shape(message, tensor.ranks)
+        count = _elements(name, shape, most)
         if message.parameters:
             _refuse_parameters(message)
-        datatype = DATATYPES[given]
         if not raw:
             found[name] = _typed(message, datatype, count).reshape(shape)
             continue
@@ -93,12 +95,20 @@ def _refuse_parameters(message: Message) -> NoReturn:
     raise InvalidInput(f"tensor {message.name!r} has parameters ({given}); tensors take none")
 
 
-def _elements(name: str, shape: tuple[int, ...], ranks: tuple[int, ...], most: int) -> int:
-    """How many elements ``shape`` has; integers of Python's do not overflow."""
-    if len(shape) not in ranks:
+def _shape(message: Message, ranks: tuple[int, ...]) -> tuple[int, ...]:
+    """As given, which may be longer than anything that is acceptable."""
+    given = message.shape
+    if len(given) not in ranks:
         accepted = " or ".join(map(str, ranks))
-        shown = list(shape) if len(shape) <= 8 else f"of {len(shape)} axes"
-        raise InvalidInput(f"tensor {name!r} has the shape {shown}; it must have {accepted} axes")
+        shown = list(given) if len(given) <= 8 else f"of {len(given)} axes"
+        raise InvalidInput(
+            f"tensor {message.name!r} has the shape {shown}; it must have {accepted} axes"
+        )
+    return tuple(given)
+
+
+def _elements(name: str, shape: tuple[int, ...], most: int) -> int:
+    """How many elements ``shape`` has; integers of Python's do not overflow."""
     count = 1
     for length in shape:
         if length < 0:
@@ -106,8 +116,8 @@ def _elements(name: str, shape: tuple[int, ...], ranks: tuple[int, ...], most: i
         count *= length
     if max(shape, default=0) > most or count > most:  # an axis of 0 hides how long others are
         raise InvalidInput(
-            f"tensor {name!r} has the shape {list(shape)}, {count} elements; a message of this "
-            f"server's limit holds at most {most}"
+            f"tensor {name!r} has the shape {list(shape)}, {count} elements; this server takes at "
+            f"most {most} of its datatype in one"
         )
     return count
 

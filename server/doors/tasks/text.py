@@ -35,11 +35,9 @@ class TextCodec:
     def decode(
         self, tensors: Mapping[str, Array], parameters: Mapping[str, Parameter], limits: Limits
     ) -> Asked:
-        """A call has at least as many tokens as texts; the model counts the others."""
+        """A call has at least as many tokens as texts, which the tensor's check has bounded."""
         expect_known(parameters, PARAMETERS)
         array = tensors["text"]
-        if array.size > limits.tokens:
-            raise InvalidInput(f"{array.size} texts; a call may have {limits.tokens}")
         dimensions = parameters.get("dimensions")
         if dimensions is not None and type(dimensions) is not int:
             raise InvalidInput(f"parameter 'dimensions' must be an integer, not {dimensions!r}")

@@ -277,7 +277,7 @@ INVALID = {
     _truncate: "63 bytes; 8 elements of FP64 are 64",
     _negative: "[-8]; no axis is negative",
     _overflow: "1208925819614629174706176 elements",
-    _hidden: "0 elements; a message",
+    _hidden: "0 elements; this server",
     _wrapping: "18446744073709551616 elements",
     _rank: "must have 1 or 2 axes",
     _many_axes: "of 10000 axes",
