@@ -166,8 +166,10 @@ class BarDistribution:
         sums = _Sums(weight)
         shares = self._shares(f)
         centre = shares[self.bars // 2]
-        apart: Floats = weight @ (shares - centre).astype(weight.dtype)
-        return centre + apart / sums.total, self._quantiles(weight, sums, q)
+        apart = shares - centre
+        span = np.abs(apart).max() or 1.0  # beyond the reach of single precision, perhaps
+        mean: Floats = weight @ (apart / span).astype(weight.dtype)
+        return centre + span * (mean / sums.total), self._quantiles(weight, sums, q)
 
     def variance(self, logits: ArrayLike) -> Floats:
         """Var[Y] [...], from centred moments, so that narrow distributions keep their digits."""

@@ -50,7 +50,7 @@ class LocalPlane:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _predict(self, model: str, requests: Sequence[Any], terms: Terms) -> list[Any]:
-        await self.plane.follow()
+        await self.plane.follow(everything=True)
         return (await self.plane.predict(model, requests, terms)).replies
 
     def close(self) -> None:

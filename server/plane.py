@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,8 +19,8 @@ from typing import Any, NamedTuple
 from foretoken.errors import (
     DeadlineExceeded,
     ForetokenError,
-    InternalError,
     InvalidInput,
+    NotFound,
     Unavailable,
 )
 from foretoken.models.tasks import Task, task_of
@@ -79,6 +80,7 @@ class Plane:
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
         self._options: dict[str, tuple[int, ServingOptions]] = {}
         self._follower: asyncio.Task[None] | None = None
+        self._broken: set[str] = set()  # versions whose last load failed
         self._inflight = 0
         self._closing = False
 
@@ -156,22 +158,29 @@ class Plane:
         terms.caller.expect(Scope.PREDICT)
         return await self._found(model, terms)
 
-    async def ready(self, model: str, terms: Terms = ANYONE) -> bool:
-        """Whether the model would answer; it is loaded if it is not yet.
+    async def ready(self, model: str, terms: Terms = ANYONE, *, load: bool = True) -> bool:
+        """Whether the model would answer.
+
+        Args:
+            model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
+            terms: who asks.
+            load: try, if it is not loaded; else what could not be loaded before is not ready.
 
         Raises:
             NotFound: if there is no such model, version or alias for the caller.
             InvalidInput: if ``model`` is not a reference.
         """
         try:
-            await self._found(model, terms)
-        except (Unavailable, InternalError):
+            if load:
+                await self._found(model, terms)
+                return True
+            key = terms.key or terms.request_id or None
+            version = await self._rollouts.locate(model, key, terms.caller)
+            return not self._closing and version.ref not in self._broken
+        except (NotFound, InvalidInput):
+            raise
+        except ForetokenError:
             return False
-        except ForetokenError as e:
-            if isinstance(e, LookupError | ValueError):
-                raise
-            return False
-        return True
 
     async def _found(self, model: str, terms: Terms) -> Loaded:
         if self._closing:
@@ -182,6 +191,15 @@ class Plane:
             return await self._rollouts.find(model, key, terms.caller)
         self._models.touch(known)
         return known
+
+    def expect_time(self, loaded: Loaded, terms: Terms) -> None:
+        """Refuse what cannot be answered in time, before any work is done for it.
+
+        Raises:
+            Overloaded: if the queue is too long for the deadline.
+        """
+        if terms.deadline < math.inf:
+            self._batcher.expect_time(loaded.version.name, terms.deadline)
 
     @staticmethod
     def _own(loaded: Loaded, requests: Sequence[Any]) -> Sequence[Any]:
@@ -241,9 +259,19 @@ class Plane:
         await asyncio.to_thread(self.registry.set_served, model, served, caller=terms.caller)
         await self.follow()
 
-    async def follow(self) -> None:
-        """Catch up with the registry now; what does not load leaves the old version serving."""
-        await self._rollouts.catch_up()
+    async def follow(self, *, everything: bool = False) -> None:
+        """Catch up with the registry now; what does not load leaves the old version serving.
+
+        With ``everything``, wait also for versions that began to load before.
+        """
+        await self._rollouts.catch_up(everything=everything)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Forget versions of models that are no longer served, however they came to be held."""
+        for held in self._models.held():
+            if not self._rollouts.serves(held.version.name):
+                self._models.retire(held)
 
     def _dropped(self, loaded: Loaded) -> None:
         self._rollouts.forget(loaded)
@@ -274,9 +302,11 @@ class Plane:
             )
             await loop.run_in_executor(self._loaders, warm_up, loaded)
         except Exception as e:
+            self._broken.add(version.ref)
             self._observer.load_failed(version.name, version.number, e)
             raise
         seconds = time.monotonic() - began
+        self._broken.discard(version.ref)
         self._observer.loaded(version.name, version.number, seconds, loaded.executable.nbytes)
         return loaded
 
@@ -299,7 +329,8 @@ class Plane:
         while True:
             await asyncio.sleep(self._settings.follow)
             try:
-                await self.follow()
+                await self._rollouts.look()
+                self._let_go()
             except Exception as e:  # to follow ends with the plane, and with nothing else
                 _log.error("cannot follow the registry: %s", said(e))
 
@@ -314,6 +345,7 @@ class Plane:
     async def close(self) -> None:
         """Release the loaded models and the threads."""
         self._closing = True
+        self._rollouts.close()
         if self._follower is not None:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):

@@ -71,6 +71,10 @@ class Rollouts:
         self._state: int | None = None
         self._retry = math.inf  # when to try again what did not load
         self._turn = asyncio.Lock()
+        self._moves: dict[
+            Ref, asyncio.Task[None]
+        ] = {}  # routes on their way: the last move of each
+        self._queued: set[asyncio.Task[None] | None] = set()  # moves that have not begun
 
     def known(self, text: str, key: str | None, caller: Caller) -> Loaded | None:
         """What answers under an alias, if there is a route for it already; see ``find``."""
@@ -114,22 +118,75 @@ class Rollouts:
         self._named[text] = route
         return route.loaded[pick(route.alias, key)]
 
+    async def locate(self, text: str, key: str | None, caller: Caller) -> Version:
+        """The version that would answer under a reference; errors as ``find`` has, loading apart."""
+        if (known := self.known(text, key, caller)) is not None:
+            return known.version
+        ref = self._parsed(text)
+        if ref.alias is not None:
+            alias = await self._alias(ref)
+            ref = Ref(ref.name, version=pick(alias, key))
+        return await self._version(ref, caller)
+
+    def serves(self, name: str) -> bool:
+        """Whether the model is to be served at all."""
+        return name not in self._unserved
+
     def stale(self) -> bool:
         """Whether there is anything to catch up with."""
         return self._registry.state() != self._state or time.monotonic() > self._retry
 
-    async def catch_up(self) -> None:
-        """Bring every route to where the registry is now; one that cannot follow stays."""
+    async def catch_up(self, *, everything: bool = False) -> None:
+        """Bring every route to where the registry is now; one that cannot follow stays.
+
+        Args:
+            everything: wait also for routes that were on their way before; a version that takes
+                long to load then holds the caller up, though never other routes.
+        """
+        moves = await self.look()
+        if everything:
+            moves = [*self._moves.values()]
+        if moves:
+            await asyncio.wait(moves)
+
+    async def look(self) -> list[asyncio.Task[None]]:
+        """Begin to follow what has changed; the moves of routes that were not on their way yet."""
         if not self.stale():
-            return
+            return []
         async with self._turn:
-            if self.stale():
-                state = self._registry.state()
-                self._unserved = await asyncio.to_thread(self._registry.unserved)
-                self._versions.clear()
-                self._retry = math.inf
-                await asyncio.gather(*(self._follow(ref) for ref in list(self._routes)))
-                self._state = state
+            if not self.stale():
+                return []
+            state = self._registry.state()
+            self._unserved = await asyncio.to_thread(self._registry.unserved)
+            self._versions.clear()
+            self._retry = math.inf
+            resting = [ref for ref in self._routes if ref not in self._moves]
+            for ref in list(self._routes):
+                self._move(ref)
+            self._state = state
+            return [self._moves[ref] for ref in resting]
+
+    def _move(self, ref: Ref) -> None:
+        """Follow one route; if it is on its way already, once more behind that."""
+        before = self._moves.get(ref)
+        if before in self._queued:
+            return
+        task = self._moves[ref] = asyncio.ensure_future(self._moved(ref, before))
+        self._queued.add(task)
+
+    async def _moved(self, ref: Ref, before: asyncio.Task[None] | None) -> None:
+        task = asyncio.current_task()
+        if before is not None:
+            await asyncio.wait([before])
+        self._queued.discard(task)
+        await self._follow(ref)
+        if self._moves.get(ref) is task:
+            del self._moves[ref]
+
+    def close(self) -> None:
+        """Follow no more."""
+        for task in self._moves.values():
+            task.cancel()
 
     def forget(self, loaded: Loaded) -> None:
         """Give up the routes that lead to a version; they are made again when asked for."""

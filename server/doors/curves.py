@@ -48,9 +48,10 @@ class _Door:
     async def extrapolate(
         self, asked: wire.ExtrapolateRequest, call: Call
     ) -> wire.ExtrapolateResponse:
-        detail = _detail(asked.detail)
-        requests = self._requests(asked)
-        answers = await self._plane.predict(asked.model, requests, _keyed(call.terms, asked.key))
+        detail, terms = _detail(asked.detail), _keyed(call.terms, asked.key)
+        loaded = await self._plane.describe(asked.model, terms)
+        self._plane.expect_time(loaded, terms)
+        answers = await self._plane.answer(loaded, self._requests(asked), terms)
         call.answered(answers)
         made = await encoded(answers.replies, detail)
         return wire.ExtrapolateResponse(

@@ -88,7 +88,7 @@ class Health:
         if not model:
             return _Status.SERVING
         try:
-            ready = await self._plane.ready(model, terms)
+            ready = await self._plane.ready(model, terms, load=False)
         except (NotFound, InvalidInput):  # the latter for what cannot be a name
             return _Status.SERVICE_UNKNOWN
         except ForetokenError:

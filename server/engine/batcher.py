@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from foretoken.errors import InternalError, Overloaded
+from foretoken.errors import DeadlineExceeded, InternalError, Overloaded
 from foretoken.models.contract import Arrays
 from foretoken.server.engine import batches
 from foretoken.server.engine.batches import Extent
@@ -25,6 +25,8 @@ from foretoken.server.terms import Terms
 
 __all__ = ["Batcher"]
 
+MARGIN = 2.0
+SOON = 0.01  # seconds: the least time after which to try again
 _AT_ONCE = (0.0,)  # seconds that a call waits which runs at once
 INLINE = 2e-4  # seconds: what takes less is not worth the way to another thread and back
 
@@ -78,21 +80,36 @@ class Batcher:
         Raises:
             Overloaded: then, with the time after which to try again.
         """
-        wait = self.backlog()
         if lane.count and lane.count + len(calls) > lane.limits.queue:
             self._observer.shed(lane.model, "queue")
             raise Overloaded(
                 f"{lane.count} calls wait for {lane.model}; the queue takes {lane.limits.queue}",
-                retry_after=max(wait, 0.01),
+                retry_after=max(self.backlog(), SOON),
             )
-        if deadline == math.inf:
-            return
-        work = lane.cost.expect(sum(item.extent.tokens for item in calls))
-        if time.monotonic() + wait + work > deadline:
-            self._observer.shed(lane.model, "deadline")
+        if deadline < math.inf:
+            work = lane.cost.expect(sum(item.extent.tokens for item in calls))
+            self.expect_time(lane.model, deadline, work)
+
+    def expect_time(self, model: str, deadline: float, work: float = 0.0) -> None:
+        """Refuse a call that would not be answered before its deadline.
+
+        What waits is given ``MARGIN`` times the time that it is expected to take: a queue that is
+        as long as the deadline allows serves everybody too late as soon as anything goes slower.
+
+        Args:
+            model: that is asked.
+            deadline: of the call.
+            work: seconds that the call itself takes.
+
+        Raises:
+            Overloaded: then, with the time after which to try again.
+        """
+        wait = self.backlog()
+        if wait and time.monotonic() + MARGIN * wait + work > deadline:
+            self._observer.shed(model, "deadline")
             raise Overloaded(
                 f"the deadline cannot be met: {wait:.3g} s of work wait before this call",
-                retry_after=max(wait, 0.01),
+                retry_after=max(wait, SOON),
             )
 
     async def run(
@@ -121,6 +138,7 @@ class Batcher:
         if first:
             self.admit(lane, items, terms.deadline)
         self._enqueue(lane, items, terms.priority)
+        timer = self._expiring(items, terms.deadline)
         try:
             made = [await item.done for item in items]
         except BaseException:
@@ -132,6 +150,9 @@ class Batcher:
                     item.done.exception()  # has been asked for: the first is the one that counts
             self._settle(lane)
             raise
+        finally:
+            if timer is not None:
+                timer.cancel()
         slowest = max(items, key=lambda item: item.queued + item.compute)
         return made, slowest.queued, slowest.compute
 
@@ -164,6 +185,21 @@ class Batcher:
             )
         )
         return made, seconds
+
+    @staticmethod
+    def _expiring(items: Sequence[Item], deadline: float) -> asyncio.TimerHandle | None:
+        """Fails the calls at the deadline, wherever they are then."""
+        if deadline == math.inf or not items:
+            return None
+        late = DeadlineExceeded("the deadline passed before the answer was there")
+        loop = asyncio.get_running_loop()
+
+
+        def expire() -> None:
+            for item in items:
+                item.fail(late)
+
+        return loop.call_later(max(0.0, deadline - time.monotonic()), expire)
 
     def _enqueue(self, lane: Lane, items: Sequence[Item], priority: int) -> None:
         for item in items:

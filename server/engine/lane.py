@@ -127,14 +127,14 @@ class Lane:
         return -priority, next(iter(self.waiting[priority])).arrived
 
     def take(self, now: float) -> list[Item]:
-        """The next batch, taken out of the queue; calls whose deadline has passed fail instead."""
+        """The next batch, taken out of the queue; calls that would end too late fail instead."""
         first: Item | None = None
         others: list[tuple[Item, int]] = []
         for priority in sorted(self.waiting, reverse=True):
             for item in list(self.waiting[priority]):
-                if item.deadline <= now:
+                if item.deadline <= now + self.cost.expect(item.extent.tokens):
                     self.remove(item, priority)
-                    item.fail(DeadlineExceeded("the deadline passed while the call waited"))
+                    item.fail(DeadlineExceeded("the call waited for too long"))
                 elif first is None:
                     first = item
                     self.remove(item, priority)

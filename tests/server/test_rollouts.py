@@ -21,6 +21,8 @@ from foretoken.errors import (
 )
 from foretoken.models.artefact import Artefact
 from foretoken.models.tasks import CurveRequest
+from foretoken.server import loading
+from foretoken.server import plane as plane_module
 from foretoken.server.loading import load
 from foretoken.server.plane import Plane
 from foretoken.server.registry.options import ServingOptions
@@ -219,6 +221,32 @@ async def test_what_is_unloaded_while_it_loads_is_not_served(registry, monkeypat
 
 
 @awaited
+async def test_a_version_that_loads_slowly_holds_nobody_else_up(registry, tiny_lcpfn, monkeypatch):
+    registry.register("others", Artefact.read(tiny_lcpfn))
+    registry.register("others", Artefact.read(tiny_lcpfn))
+    release = threading.Event()
+
+    def slowly(registry, version, options, settings):
+        if version.ref == "curves:2":
+            assert release.wait(20)
+        return loading.load(registry, version, options, settings)
+
+    monkeypatch.setattr(plane_module, "load", slowly)
+    async with serving(registry) as (plane, _):
+        registry.set_alias("curves", "champion", 2)
+        await asyncio.sleep(0.1)
+        registry.set_alias("others", "champion", 2)
+        await asyncio.wait_for(plane.follow(), 5)
+        assert await answering(plane, "others") == 2
+        assert await answering(plane) == 1
+        registry.set_alias("others", "champion", 1)
+        release.set()
+        await plane.follow(everything=True)
+        assert await answering(plane) == 2
+        assert await answering(plane, "others") == 1
+
+
+@awaited
 async def test_a_canary_takes_its_share_by_key_and_by_request(registry):
     registry.set_alias("curves", "champion", 2, canary=30)
     async with serving(registry) as (plane, heard):
@@ -243,6 +271,22 @@ async def test_an_unloaded_model_is_unavailable_until_it_is_loaded_again(registr
         assert (await plane.load("curves")).number == 1
         assert await answering(plane) == 1
         assert await plane.ready("curves")
+
+
+@awaited
+async def test_to_ask_whether_a_model_is_ready_need_not_load_it(registry):
+    async with serving(registry) as (plane, heard):
+        nobody = Terms(caller=Caller("nobody", frozenset()))
+        assert await plane.ready("curves:2", nobody, load=False)
+        assert heard.of("loaded") == [(1,)]
+        path = registry.artefact(registry.show("curves:2")).files["forward.onnx"]
+        path.chmod(0o644)
+        path.write_bytes(b"corrupted")
+        assert not await plane.ready("curves:2")
+        assert not await plane.ready("curves:2", nobody, load=False)
+        assert await plane.ready("curves", nobody, load=False)
+        with pytest.raises(NotFound):
+            await plane.ready("curves:3", nobody, load=False)
 
 
 @awaited

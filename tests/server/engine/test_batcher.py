@@ -182,6 +182,22 @@ async def test_a_call_whose_deadline_passes_while_it_waits_never_runs():
 
 
 @awaited
+async def test_a_deadline_is_told_when_it_passes_and_not_when_a_core_is_free():
+    bench = Bench()
+    bench.runtime.gate.clear()
+    first = bench.ask(1)
+    await bench.begun()
+    late = bench.ask(2, deadline=time.monotonic() + 0.05)
+    running = bench.ask(3)
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(late, 1)
+    assert bench.batcher.waiting == 1
+    bench.runtime.gate.set()
+    assert [await first, await running] == [1, 3]
+    assert bench.idle()
+
+
+@awaited
 async def test_a_cancelled_call_leaves_the_queue_at_once_and_never_runs():
     bench = Bench()
     bench.runtime.gate.clear()

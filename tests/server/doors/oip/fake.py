@@ -43,6 +43,9 @@ class FakePlane:
     async def describe(self, model: str, terms: Any) -> Any:
         return SimpleNamespace(version=VERSION, family=SimpleNamespace(task=self.task))
 
+    def expect_time(self, loaded: Any, terms: Any) -> None:
+        pass
+
     async def answer(self, loaded: Any, requests: Any, terms: Any) -> Answers:
         self.requests += requests
         self.terms.append(terms)
