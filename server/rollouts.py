@@ -119,7 +119,7 @@ class Rollouts:
         return route.loaded[pick(route.alias, key)]
 
     async def locate(self, text: str, key: str | None, caller: Caller) -> Version:
-        """The version that would answer under a reference; errors as ``find`` has, loading apart."""
+        """The version that would answer under a reference; errors as for ``find``, but loading."""
         if (known := self.known(text, key, caller)) is not None:
             return known.version
         ref = self._parsed(text)
