@@ -21,7 +21,7 @@ from foretoken.client.describe import (
 from foretoken.client.methods import method
 from foretoken.client.operations import Steps, Unary, Upload, message
 from foretoken.client.upload import Progress, upload
-from foretoken.errors import DataLoss, DeadlineExceeded, Overloaded, Unavailable
+from foretoken.errors import DataLoss, DeadlineExceeded, InvalidInput, Overloaded, Unavailable
 from foretoken.proto import health
 from foretoken.proto import registry as wire
 from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
@@ -49,7 +49,11 @@ PAGE = 1000
 
 
 def models(after: str | None, limit: int | None) -> Steps[list[Model]]:
-    """Registered models by name, beginning behind ``after``: all of them, or ``limit``."""
+    """Registered models by name, beginning behind ``after``: all of them, or ``limit``.
+
+    Raises:
+        InvalidInput: if ``limit`` is below 1.
+    """
     found: list[Model] = []
     while True:
         request = message(wire.ListRequest, after=after, limit=_page(limit, len(found)))
@@ -63,7 +67,11 @@ def models(after: str | None, limit: int | None) -> Steps[list[Model]]:
 def versions(
     name: str, after: int | None, limit: int | None, unready: bool
 ) -> Steps[list[Version]]:
-    """Versions of a model, newest first, beginning below ``after``: all of them, or ``limit``."""
+    """Versions of a model, newest first, beginning below ``after``: all of them, or ``limit``.
+
+    Raises:
+        InvalidInput: if ``limit`` is below 1.
+    """
     found: list[Version] = []
     while True:
         request = message(
@@ -198,4 +206,6 @@ def _unary(called: str, kind: type[Message], /, **fields: Any) -> Unary:
 
 
 def _page(limit: int | None, found: int) -> int:
+    if limit is not None and limit < 1:  # on the wire, 0 asks for the server's usual page
+        raise InvalidInput(f"limit is {limit}; give 1 or more, or None for all there are")
     return PAGE if limit is None else min(PAGE, limit - found)

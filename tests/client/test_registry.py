@@ -85,6 +85,13 @@ def test_a_life(ask, server, folder, name):
         call("model", f"{name}:2")
 
 
+@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("listing", [("models",), ("versions", "lcpfn")])
+def test_a_limit_below_one_is_refused(ask, server, listing, limit):
+    with pytest.raises(InvalidInput, match=f"limit is {limit}"):
+        ask(server.address, *listing, limit=limit)
+
+
 def test_records_are_those_of_the_registry(ask, server, folder, name):
     version = ask(server.address, "register", name, folder)
     with Registry.open(server.data_dir) as registry:
