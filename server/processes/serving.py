@@ -65,7 +65,7 @@ class Serving:
 
     def _services(self) -> list[Service]:
         services = [
-            oip(self._plane, Statistics(self._metrics), self._settings),
+            oip(self._plane, Statistics(self._metrics), self._settings, self._peers.follow),
             self._health.service(),
             curves(self._plane, self._settings),
             registry(self._admin),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from foretoken.proto import loading
 from foretoken.server.doors.oip.absent import LogSettings, SharedMemory, TraceSettings
 from foretoken.server.doors.oip.infer import Inference
@@ -18,17 +20,23 @@ from foretoken.server.terms import Scope
 __all__ = ["oip"]
 
 
-def oip(plane: Plane, statistics: Statistics, settings: Settings) -> Service:
+def oip(
+    plane: Plane,
+    statistics: Statistics,
+    settings: Settings,
+    follow: Callable[[], Awaitable[None]],
+) -> Service:
     """The service ``inference.GRPCInferenceService``.
 
     Args:
         plane: that answers.
         statistics: of all workers.
         settings: for the limits.
+        follow: returns when every worker knows what is committed now.
     """
     inference = Inference(plane, settings)
     metadata = Metadata(plane, settings)
-    repository, memory = Repository(plane), SharedMemory()
+    repository, memory = Repository(plane, follow), SharedMemory()
     return Service(
         loading.service("inference/grpc_service.proto", "GRPCInferenceService"),
         {

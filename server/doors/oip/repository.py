@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from foretoken.errors import InvalidInput
 from foretoken.proto import grpc_service as oip
@@ -25,10 +26,12 @@ class Repository:
 
     Args:
         plane: that does it.
+        follow: returns when every worker knows what is committed now.
     """
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, follow: Callable[[], Awaitable[None]]) -> None:
         self._plane = plane
+        self._follow = follow
 
     async def index(
         self, request: oip.RepositoryIndexRequest, call: Call
@@ -55,7 +58,7 @@ class Repository:
     async def load(
         self, request: oip.RepositoryModelLoadRequest, call: Call
     ) -> oip.RepositoryModelLoadResponse:
-        """Load a model on the whole server; errors are the plane's."""
+        """Load a model; returns when every worker serves it; errors are the plane's."""
         _expect_unnamed(request.repository_name)
         if request.parameters:
             given = ", ".join(sorted(request.parameters))
@@ -63,16 +66,18 @@ class Repository:
                 f"a load takes no parameters, not {given}; options and files belong to a version"
             )
         await self._plane.load(reference(request.model_name, ""), call.terms)
+        await self._follow()
         return oip.RepositoryModelLoadResponse()
 
     async def unload(
         self, request: oip.RepositoryModelUnloadRequest, call: Call
     ) -> oip.RepositoryModelUnloadResponse:
-        """Unload a model on the whole server; errors are the plane's."""
+        """Unload a model; returns when no worker serves it; errors are the plane's."""
         _expect_unnamed(request.repository_name)
         if given := sorted(set(request.parameters) - {"unload_dependents"}):
             raise InvalidInput(f"no such parameters: {', '.join(given)}; an unload takes none")
         await self._plane.unload(reference(request.model_name, ""), call.terms)
+        await self._follow()
         return oip.RepositoryModelUnloadResponse()
 
 

@@ -38,10 +38,15 @@ class Stub:
             setattr(self, method.name, call)
 
 
+async def _alone():
+    """A worker without peers has nobody to wait for."""
+
+
 @asynccontextmanager
-async def connected(plane, settings, statistics, gate=OPEN):
+async def connected(plane, settings, statistics, gate=OPEN, follow=_alone):
     """A stub of a server of ``plane``."""
-    listener = listen([door(plane, statistics, settings)], gate, QUIET, Log("errors"), settings)
+    service = door(plane, statistics, settings, follow)
+    listener = listen([service], gate, QUIET, Log("errors"), settings)
     port = await listener.start(0)
     try:
         address = f"{settings.host}:{port}"
@@ -52,13 +57,13 @@ async def connected(plane, settings, statistics, gate=OPEN):
 
 
 @asynccontextmanager
-async def serving(registry, gate=OPEN, **options):
+async def serving(registry, gate=OPEN, follow=_alone, **options):
     """A stub of a server of ``registry``."""
     settings = load_settings(**options)
     metrics = Metrics()
     plane = Plane(registry, settings, metrics)
     try:
-        async with connected(plane, settings, Statistics(metrics), gate) as stub:
+        async with connected(plane, settings, Statistics(metrics), gate, follow) as stub:
             yield stub
     finally:
         await plane.close()

@@ -176,6 +176,24 @@ def test_the_index_tells_what_is_served(changing):
     assert (ready, refused, again) == ([], "UNAVAILABLE", first)
 
 
+def test_loading_and_unloading_return_when_all_workers_have_followed(changing):
+    """As a worker, asked by another, would find the model in the registry."""
+    seen = []
+
+    async def follow():
+        await asyncio.sleep(0.05)
+        seen.append(changing.models()[0].served)
+
+    async def run():
+        async with serving(changing, follow=follow) as stub:
+            await stub.RepositoryModelUnload(oip.RepositoryModelUnloadRequest(model_name="curves"))
+            assert seen == [False]
+            await stub.RepositoryModelLoad(oip.RepositoryModelLoadRequest(model_name="curves"))
+            assert seen == [False, True]
+
+    asyncio.run(run())
+
+
 def test_loading_is_for_administrators(registry):
     user = Known(Scope.PREDICT)
     load = oip.RepositoryModelLoadRequest(model_name="curves")
