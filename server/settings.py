@@ -20,7 +20,7 @@ from foretoken.errors import InvalidInput
 
 PREFIX = "FORETOKEN_"
 # What the command line reads as a client; a server on the same machine passes it over.
-CLIENTS = frozenset({"FORETOKEN_SERVER", "FORETOKEN_TOKEN", "FORETOKEN_CA"})
+CLIENTS = frozenset(f"FORETOKEN_{name}" for name in ("SERVER", "TOKEN", "CA", "CERT", "KEY"))
 # What Kubernetes puts into every container of a namespace with a service called "foretoken".
 _LINKS = re.compile(r"FORETOKEN_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_(TCP|UDP)\w*)?)")
 

@@ -29,6 +29,7 @@ class Remote:
         token: bearer token.
         tls: encrypt, trusting the system's authorities.
         ca: encrypt, trusting those of this PEM file.
+        cert, key: PEM files of the certificate that is shown to the server; both or neither.
     """
 
     server: str | None = None
@@ -36,6 +37,8 @@ class Remote:
     token: str | None = None
     tls: bool = False
     ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
 
 def remember(
@@ -57,6 +60,16 @@ def remember(
             "is taken from the variable FORETOKEN_TOKEN.",
         ),
     ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="FORETOKEN_CERT",
+            help="PEM file of your own certificate, for a server that asks for one; with --key.",
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="FORETOKEN_KEY", help="PEM file; with --cert.")
+    ] = None,
     token: Annotated[str | None, typer.Option(envvar="FORETOKEN_TOKEN", hidden=True)] = None,
 ) -> None:
     """Keep what was said of servers before the command.
@@ -66,7 +79,7 @@ def remember(
     """
     source = context.get_parameter_source("server")
     chosen = source is not None and source.name == "COMMANDLINE"
-    context.obj = Remote(server, chosen, token, tls, ca)
+    context.obj = Remote(server, chosen, token, tls, ca, cert, key)
     _expect_here(context, HERE)
 
 
@@ -97,7 +110,14 @@ def client_of(server: Remote | None, data_dir: Path | None) -> Client | None:
         return None
     from foretoken.client import Client  # noqa: PLC0415 - gRPC takes a while to import
 
-    return Client(server.server, token=server.token, tls=server.tls, ca=server.ca)
+    return Client(
+        server.server,
+        token=server.token,
+        tls=server.tls,
+        ca=server.ca,
+        cert=server.cert,
+        key=server.key,
+    )
 
 
 def _said(context: typer.Context) -> Remote:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,7 @@ from foretoken.cli.registry import DataDir
 if TYPE_CHECKING:
     from foretoken.server.settings import Settings
 
+PROGRAM = "foretoken"
 READY = "foretoken is ready"  # how the line begins that says so
 CURVE = (0.31, 0.45, 0.53, 0.59, 0.63, 0.66, 0.68, 0.70, 0.71, 0.72)  # accuracy by epoch
 DEMO_MODEL = "lcpfn"
@@ -101,7 +104,7 @@ def ready_text(settings: Settings, models: Sequence[Mapping[str, Any]], seconds:
         *(f"model     {m['name']}:{m['version']}  ({m['task']})" for m in models),
     ]
     if any(model["name"] == DEMO_MODEL for model in models):
-        lines += ["", *_examples(address)]
+        lines += ["", *_examples(settings)]
     return "\n".join(lines)
 
 
@@ -111,17 +114,40 @@ def address_of(settings: Settings, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _examples(address: str) -> list[str]:
-    values = " ".join(map(str, CURVE))
+def _examples(settings: Settings) -> list[str]:
+    address = address_of(settings, settings.grpc_port)
+    values, command, server = " ".join(map(str, CURVE)), _command(), f'"{address}"'
+    options, arguments, token, imported = "", "", [], "CurveExtrapolator"
+    if settings.tls_cert:
+        options, arguments = " --ca ca.pem", ', ca="ca.pem"'
+    if settings.tls_client_ca:
+        options += " --cert cert.pem --key key.pem"
+        arguments += ', cert="cert.pem", key="key.pem"'
+    if settings.require_tokens:
+        make = f"{command} tokens create NAME --data-dir {shlex.quote(str(settings.data_dir))}"
+        token = [f"  export FORETOKEN_TOKEN=$({make})"]
+        arguments += ', token="ftk_..."'
+    if arguments:
+        imported, server = f"Client, {imported}", f"Client({server}{arguments})"
     return [
         "Try it in a shell:",
+        *token,
         f"  printf '%s\\n' {values} > curve.csv",
-        f"  foretoken extrapolate {DEMO_MODEL} --server {address} --curve curve.csv --horizon 100",
+        f"  {command}{options} extrapolate {DEMO_MODEL} --server {address} --curve curve.csv "
+        "--horizon 100",
         "or in Python:",
-        "  from foretoken import CurveExtrapolator",
-        f'  extrapolator = CurveExtrapolator("{DEMO_MODEL}", server="{address}")',
+        f"  from foretoken import {imported}",
+        f'  extrapolator = CurveExtrapolator("{DEMO_MODEL}", server={server})',
         f"  print(extrapolator.extrapolate({list(CURVE[:5])}, at=[50, 100]).mean)",
     ]
+
+
+def _command() -> str:
+    """How another shell calls this program: by its path where it is not found by name."""
+    script = Path(sys.argv[0])
+    if shutil.which(PROGRAM) or script.name != PROGRAM or not script.is_file():
+        return PROGRAM
+    return shlex.quote(str(script.absolute()))
 
 
 def _demonstrate(settings: Settings, models: Sequence[Mapping[str, Any]]) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import trustme
 
 from tests.serving import serving
 
@@ -82,3 +83,32 @@ def test_a_server_and_a_data_dir_do_not_go_together(server, tmp_path):
 def test_lines_that_are_no_observations():
     status, _, error = run("watch", "lcpfn", "--horizon", "9", said="1,0.2\nhalf\n")
     assert (status, "line 2" in error) == (2, True)
+
+
+def test_a_server_that_asks_for_certificates_and_tokens(tmp_path):
+    authority, files = trustme.CA(), {}
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    for name, issued in (
+        ("server", authority.issue_cert("localhost", "127.0.0.1")),
+        ("client", authority.issue_cert("client@example.org")),
+    ):
+        files[name] = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        issued.cert_chain_pems[0].write_to_path(files[name][0])
+        issued.private_key_pem.write_to_path(files[name][1])
+    (cert, key), ca = files["server"], tmp_path / "ca.pem"
+    options = ("--tls-cert", cert, "--tls-key", key, "--tls-client-ca", ca, "--require-tokens")
+    with serving(*map(str, options)) as server:
+        status, token, error = run("tokens", "create", "me", "--data-dir", server.data_dir)
+        assert status == 0, error
+        cert, key = files["client"]
+        own = {"FORETOKEN_CERT": str(cert), "FORETOKEN_KEY": str(key)}
+        asked = ("models", "list", "--server", server.address)
+        shown = run("--ca", ca, *asked, FORETOKEN_TOKEN=token.strip(), **own)
+        assert (shown[0], "lcpfn" in shown[1]) == (0, True), shown
+        by_options = run(
+            "--ca", ca, "--cert", cert, "--key", key, *asked, FORETOKEN_TOKEN=token.strip()
+        )
+        assert by_options == shown
+        assert "no valid token" in run("--ca", ca, *asked, **own)[2]
+        status, _, error = run("--ca", ca, "--cert", cert, *asked)
+        assert (status, "cert and key go together" in error) == (2, True), error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ def test_it_begins_with_the_line_that_tools_wait_for(tmp_path):
     )
     assert "lcpfn:3  (curve)" in text
     assert "--server 127.0.0.1:8100" in text
+    assert 'server="127.0.0.1:8100")' in text
 
 
 def test_no_example_for_what_is_not_served_and_https_with_tls(tmp_path):
@@ -40,3 +42,26 @@ def test_no_example_for_what_is_not_served_and_https_with_tls(tmp_path):
     text = ready_text(settings, [{"name": "mine", "version": 1, "task": "tabular"}], 1.0)
     assert "extrapolate" not in text
     assert "https://127.0.0.1:8101" in text
+
+
+def test_examples_show_what_the_server_asks_for(tmp_path):
+    keys = {"tls_cert": Path("c"), "tls_key": Path("k"), "tls_client_ca": Path("a")}
+    settings = Settings(data_dir=tmp_path, require_tokens=True, **keys)
+    text = ready_text(settings, [LCPFN], 1.0)
+    assert " --ca ca.pem --cert cert.pem --key key.pem extrapolate lcpfn --server" in text
+    assert f"tokens create NAME --data-dir {tmp_path})" in text
+    assert (
+        'Client("127.0.0.1:8100", ca="ca.pem", cert="cert.pem", key="key.pem", token="ftk_...")'
+    ) in text
+
+
+def test_the_command_is_one_that_another_shell_finds(tmp_path, monkeypatch):
+    script = tmp_path / "a room" / "foretoken"
+    script.parent.mkdir()
+    script.touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    settings = Settings(data_dir=tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert f"  '{script}' extrapolate" in ready_text(settings, [LCPFN], 1.0)
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert "  foretoken extrapolate" in ready_text(settings, [LCPFN], 1.0)
