@@ -58,7 +58,7 @@ def export_model(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Write a version as a folder: safetensors, ONNX graphs, description and card.
+    """Write a version as a folder: safetensors, ONNX graphs, description, and card if any.
 
     A version without graphs is exported, and one with --precision int8 quantised: the folder is
     then a new version, registered as the child of the one it came from.
