@@ -58,7 +58,8 @@ class Settings(BaseSettings):
         curve_levels: most quantile levels of one call.
         deadline: seconds for calls that bring none of their own.
         drain: seconds that calls in flight have to end after SIGTERM.
-        streams: most open streams in one worker.
+        streams: most open streams in one worker; those that need no token are counted apart, up to
+            a quarter of it or 16.
         idle: seconds after which a connection without calls is closed.
         age: seconds, give or take a tenth, after which a caller is asked to connect anew, losing no
             call: so callers spread over the workers, and leave one that is replaced.

@@ -18,38 +18,48 @@ __all__ = ["BidirectionalCall", "OpenStreams", "UploadCall"]
 
 
 MOMENT = 0.01  # seconds
+FREE = 16  # streams that need no token are open at least, where most are few
 
 
 class OpenStreams:
     """The streams of a listener that are open now.
 
+    Those that need no token are bounded apart, so that nobody without one can use up the others.
+
     Args:
-        most: bound on their number.
+        most: bound on the number of those that need a token; of the others, a quarter of it, but
+            at least 16.
     """
 
     def __init__(self, most: int) -> None:
         self.counts: Counter[str] = Counter()
         self.draining = False
-        self._most = most
+        self._most = {True: most, False: max(most // 4, FREE)}  # by whether they need a token
+        self._number = {True: 0, False: 0}
         self._open: set[_StreamCall] = set()
 
-    def add(self, call: _StreamCall, method: str) -> None:
+    def add(self, call: _StreamCall, route: Route) -> None:
         """Count a stream.
 
         Raises:
             Overloaded: if there are too many.
         """
-        if len(self._open) >= self._most:
-            raise Overloaded(f"{self._most} streams are open in this worker, which is the bound")
+        known = route.scope is not None
+        most = self._most[known]
+        if self._number[known] >= most:
+            kind = "streams" if known else "streams that need no token"
+            raise Overloaded(f"{most} {kind} are open in this worker, which is the bound")
+        self._number[known] += 1
         self._open.add(call)
-        self.counts[method] += 1
+        self.counts[route.method] += 1
 
-    def remove(self, call: _StreamCall, method: str) -> None:
+    def remove(self, call: _StreamCall, route: Route) -> None:
         """Count it no more."""
+        self._number[route.scope is not None] -= 1
         self._open.discard(call)
-        self.counts[method] -= 1
-        if not self.counts[method]:
-            del self.counts[method]
+        self.counts[route.method] -= 1
+        if not self.counts[route.method]:
+            del self.counts[route.method]
 
     def drain(self) -> None:
         """End the streams that wait for their callers, and the others as soon as they do."""
@@ -123,13 +133,13 @@ class _StreamCall(Call):
         method, observer = route.method, route.observer
         self._context = context
         self._admit(context, float("inf"))
-        self._streams.add(self, method)
+        self._streams.add(self, route)
         observer.stream(method, 1)
         try:
             return await route.handler(self, self)
         finally:
             self._context = None
-            self._streams.remove(self, method)
+            self._streams.remove(self, route)
             observer.stream(method, -1)
 
 

@@ -11,13 +11,18 @@ import textwrap
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from foretoken import errors
 from foretoken.proto.loading import service
+from foretoken.server.doors.reflection import reflection
 from foretoken.server.doors.service import Service, Unary, Upload
 from foretoken.server.terms import LOCAL, Scope
 from tests.server.doors.serving import WATCH, Toy, observe, serving, stream, until
 from tests.server.doors.test_rpc import refused, run
+
+
+OWN = (("grpc.use_local_subchannel_pool", 1),)  # a channel with a connection of its own
 
 
 def idle(server) -> bool:
@@ -140,12 +145,12 @@ def test_streams_beyond_the_bound_are_refused_until_one_ends():
             opened = []
             for _ in range(2):
                 call = stream(
-                    await server.channel(options=(("grpc.use_local_subchannel_pool", 1),))
+                    await server.channel(options=OWN)
                 )()
                 await call.write(observe(1))
                 await call.read()
                 opened.append(call)
-            other = await server.channel(options=(("grpc.use_local_subchannel_pool", 1),))
+            other = await server.channel(options=OWN)
             call = stream(other)()
             assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
             assert "retry-after-ms" in dict(await call.trailing_metadata())
@@ -154,6 +159,37 @@ def test_streams_beyond_the_bound_are_refused_until_one_ends():
             call = stream(other)()
             await call.write(observe(5))
             assert (await call.read()).observed == 5
+
+    run(act())
+
+
+def test_streams_that_need_no_token_leave_the_others_their_places():
+    path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+    asks = ServerReflectionRequest(list_services="").SerializeToString()
+
+    async def act():
+        toy = Toy().service()
+        async with serving(toy, *reflection([toy]), streams=64) as server:
+            channel = await server.channel()
+            opened = [channel.stream_stream(path)() for _ in range(16)]
+            for call in opened:
+                await call.write(asks)
+                await call.read()
+            call = channel.stream_stream(path)()
+            assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "16 streams that need no token" in await call.details()
+            watches = [stream(await server.channel(options=OWN))() for _ in range(64)]
+            for call in watches:
+                await call.write(observe(1))
+                await call.read()
+            call = stream(await server.channel(options=OWN))()
+            assert await call.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert server.listener.streams == {path: 16, WATCH: 64}
+            opened[0].cancel()
+            await until(lambda: server.listener.streams[path] == 15)
+            call = channel.stream_stream(path)()
+            await call.write(asks)
+            assert await call.read()
 
     run(act())
 
@@ -209,7 +245,7 @@ def test_a_drain_ends_idle_streams_and_lets_answers_arrive():
             stopping = asyncio.create_task(server.listener.stop(10))
             assert await watch.code() == grpc.StatusCode.UNAVAILABLE
             assert idle(server)
-            fresh = await server.channel(options=(("grpc.use_local_subchannel_pool", 1),))
+            fresh = await server.channel(options=OWN)
             got = await refused(unary(fresh)(b"", timeout=2))
             assert got.code() == grpc.StatusCode.UNAVAILABLE
             done.set()
