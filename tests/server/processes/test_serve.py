@@ -24,6 +24,7 @@ import trustme
 from foretoken import Client
 from foretoken.errors import ForetokenError, Unavailable
 from foretoken.proto import curves, health
+from foretoken.proto import grpc_service as oip
 from tests.serving import COMMAND, Server, alive, serving
 
 CURVE = [0.31, 0.45, 0.53, 0.59, 0.63, 0.66]
@@ -196,6 +197,21 @@ def test_a_change_through_one_worker_is_known_to_all_when_it_returns(server):
             assert [client.ready("lcpfn") for client in clients] == [False] * 8
             changing.load("lcpfn")
             assert [client.ready("lcpfn") for client in clients] == [True] * 8
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_so_is_one_through_the_open_inference_protocol(server):
+    clients = [Client(server.address) for _ in range(8)]
+    change = oip.RepositoryModelLoadRequest(model_name="lcpfn").SerializeToString()
+    try:
+        for client in clients:
+            client.extrapolate("lcpfn", CURVE)
+        with grpc.insecure_channel(server.address) as channel:
+            for what, served in (("Unload", False), ("Load", True)):
+                channel.unary_unary(f"/inference.GRPCInferenceService/RepositoryModel{what}")(change)
+                assert [client.ready("lcpfn") for client in clients] == [served] * 8
     finally:
         for client in clients:
             client.close()
