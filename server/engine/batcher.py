@@ -87,7 +87,7 @@ class Batcher:
                 retry_after=max(self.backlog(), SOON),
             )
         if deadline < math.inf:
-            work = lane.cost.expect(sum(item.extent.tokens for item in calls))
+            work = lane.cost.sure(sum(item.extent.tokens for item in calls))
             self.expect_time(lane.model, deadline, work)
 
     def expect_time(self, model: str, deadline: float, work: float = 0.0) -> None:
@@ -105,10 +105,11 @@ class Batcher:
             Overloaded: then, with the time after which to try again.
         """
         wait = self.backlog()
-        if wait and time.monotonic() + MARGIN * wait + work > deadline:
+        if time.monotonic() + MARGIN * wait + work > deadline:
             self._observer.shed(model, "deadline")
             raise Overloaded(
-                f"the deadline cannot be met: {wait:.3g} s of work wait before this call",
+                f"the deadline cannot be met: {wait:.3g} s of work wait before this call, which "
+                f"takes {work:.3g} s",
                 retry_after=max(wait, SOON),
             )
 
@@ -193,7 +194,6 @@ class Batcher:
             return None
         late = DeadlineExceeded("the deadline passed before the answer was there")
         loop = asyncio.get_running_loop()
-
 
         def expire() -> None:
             for item in items:

@@ -132,7 +132,7 @@ class Lane:
         others: list[tuple[Item, int]] = []
         for priority in sorted(self.waiting, reverse=True):
             for item in list(self.waiting[priority]):
-                if item.deadline <= now + self.cost.expect(item.extent.tokens):
+                if item.deadline <= now + self.cost.sure(item.extent.tokens):
                     self.remove(item, priority)
                     item.fail(DeadlineExceeded("the call waited for too long"))
                 elif first is None:

@@ -13,6 +13,7 @@ import pytest
 
 from foretoken.errors import DeadlineExceeded, InternalError, InvalidInput, Overloaded
 from foretoken.models.contract import Graph, Tensor
+from foretoken.server.engine import cost as cost_module
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.lane import Lane, Limits
 from foretoken.server.terms import Terms
@@ -261,6 +262,18 @@ async def test_a_deadline_that_cannot_be_met_is_refused_at_once():
     bench.runtime.gate.set()
     assert [await first, await enough] == [1, 3]
     assert bench.heard.sheds == [("sums", "deadline")]
+
+
+@awaited
+async def test_a_call_that_takes_longer_than_its_deadline_is_refused_while_that_is_known(
+    monkeypatch,
+):
+    bench = Bench()
+    bench.lane.cost.learn(1, 0.5)
+    with pytest.raises(Overloaded, match=r"which takes 0\.5 s"):
+        await bench.ask(1, deadline=time.monotonic() + 0.4)
+    monkeypatch.setattr(cost_module, "FRESH", 0.0)  # by now it may take less
+    assert await bench.ask(1, deadline=time.monotonic() + 0.4) == 1
 
 
 @awaited
