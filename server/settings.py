@@ -51,6 +51,8 @@ class Settings(BaseSettings):
         require_tokens: refuse calls without a token; those that change the registry are refused
             without one anyway, unless ``host`` is the loopback.
         message_bytes: most bytes of one gRPC message.
+        inflight_bytes: most bytes of all messages that one worker works on at once; what would be
+            more is refused, unless it is alone.
         upload_bytes: most bytes of all files of a version that is registered over the network.
         curves: most learning curves of one call.
         curve_points: most observations of a curve, and of a run that is watched.
@@ -86,6 +88,7 @@ class Settings(BaseSettings):
     tls_client_ca: Path | None = None
     require_tokens: bool = False
     message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
+    inflight_bytes: int = Field(default=512 << 20, ge=1)
     upload_bytes: int = Field(default=8 << 30, ge=1)
     curves: int = Field(default=1024, ge=1)
     curve_points: int = Field(default=1 << 18, ge=1)

@@ -26,6 +26,7 @@ from foretoken.errors import (
     Unavailable,
 )
 from foretoken.server.doors.gate import Gate, RpcObserver
+from foretoken.server.doors.inflight import Inflight
 from foretoken.server.doors.metadata import KEY, PRIORITY, RequestIds, priority_of
 from foretoken.server.doors.parts import LARGE, expect_few
 from foretoken.server.doors.status import describe, pushback, status_of
@@ -60,6 +61,7 @@ class Route:
         log: has a record of each.
         ids: for calls without one.
         deadline: seconds for unary calls that bring none.
+        inflight: counts the bytes of messages.
     """
 
     method: str
@@ -72,6 +74,7 @@ class Route:
     log: Log
     ids: RequestIds
     deadline: float
+    inflight: Inflight
 
 
 class Call:
@@ -194,14 +197,19 @@ class UnaryCall(Call):
         route = self._route
         try:
             self._admit(context, route.deadline)
-            if len(data) > LARGE:
-                expect_few(data, route.request)
+            size, inflight = len(data), route.inflight
+            inflight.take(size)
             try:
-                message = route.parse(data)
-            except DecodeError as e:
-                raise malformed(e) from e
-            reply = await route.handler(message, self)
-            sent: bytes = reply.SerializeToString()
+                if size > LARGE:
+                    expect_few(data, route.request)
+                try:
+                    message = route.parse(data)
+                except DecodeError as e:
+                    raise malformed(e) from e
+                reply = await route.handler(message, self)
+                sent: bytes = reply.SerializeToString()
+            finally:
+                inflight.held -= size
         except BaseException as e:
             await self._fail(e, context)
         self._ended()

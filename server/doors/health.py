@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOK", "Health"]
 
 LOOK = 0.5  # seconds between looks at a model that is watched
+LONGEST = 1000  # characters of a name that is watched
 _Status = wire.HealthCheckResponse.ServingStatus
 
 
@@ -72,15 +73,20 @@ class Health:
         request = await stream.read()
         if request is None:
             raise InvalidInput("Watch needs a request: the name of a service")
+        name = request.service
+        if len(name) > LONGEST:  # it is held for as long as the stream is open
+            raise InvalidInput(f"no model has a name of more than {LONGEST} characters")
+        del request
+        stream.let_go(stream.keep())
         told: Any = None
         while True:
-            status = await self._status(request.service, call.terms)
+            status = await self._status(name, call.terms)
             if status != told:
                 await stream.write(wire.HealthCheckResponse(status=status))
                 told = status
             if self._draining.is_set():
                 raise Unavailable("this server stops; watch another one")
-            await self._pause(LOOK if request.service else None)
+            await self._pause(LOOK if name else None)
 
     async def _status(self, model: str, terms: Terms) -> _Status:
         if self._draining.is_set():

@@ -45,6 +45,11 @@ class Listener:
         """How many streams are open now, by method; methods without any are left out."""
         return self._handlers.streams
 
+    @property
+    def inflight(self) -> int:
+        """Bytes of the messages that are being worked on now."""
+        return self._handlers.inflight
+
     async def start(self, port: int, unix: Path | None = None) -> int:
         """Listen; returns the port, which matters where ``port`` is 0.
 

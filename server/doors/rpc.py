@@ -15,6 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from foretoken.server.doors.calls import Call, Metadata, Route, UnaryCall
 from foretoken.server.doors.gate import OPEN, QUIET, Gate, RpcObserver
+from foretoken.server.doors.inflight import Inflight
 from foretoken.server.doors.metadata import RequestIds
 from foretoken.server.doors.service import Bidirectional, Method, Service, Unary, Upload
 from foretoken.server.doors.streams import BidirectionalCall, OpenStreams, UploadCall
@@ -32,7 +33,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         gate: says who calls.
         observer: hears how calls ended.
         log: has a record of each.
-        settings: default deadline and the bound on open streams.
+        settings: default deadline, and the bounds on open streams and bytes in flight.
 
     Raises:
         ValueError: if a service lacks a method that its definition declares, has one that it does
@@ -48,7 +49,8 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         settings: Settings,
     ) -> None:
         self._streams = OpenStreams(settings.streams)
-        shared = (gate, observer, log, RequestIds(), settings.deadline)
+        self._inflight = Inflight(settings.inflight_bytes)
+        shared = (gate, observer, log, RequestIds(), settings.deadline, self._inflight)
         self._calls: dict[str, Callable[[Metadata], Call]] = {}
         for service in services:
             _check(service)
@@ -64,6 +66,11 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     def streams(self) -> Mapping[str, int]:
         """How many streams are open now, by method; methods without any are left out."""
         return self._streams.counts
+
+    @property
+    def inflight(self) -> int:
+        """Bytes of the messages that are being worked on now."""
+        return self._inflight.held
 
     def drain(self) -> None:
         """End streams that wait for their callers."""

@@ -39,7 +39,19 @@ class Reader(Protocol):
 
 
 class Stream(Reader, Protocol):
-    """A bidirectional stream."""
+    """A bidirectional stream.
+
+    The bytes of a message count as in flight until the next is read, or it is kept.
+    """
+
+    def keep(self) -> int:
+        """Let the last message count until ``let_go`` or the end of the stream; returns its bytes.
+
+        For those who read on while they work on it.
+        """
+
+    def let_go(self, size: int) -> None:
+        """Count so many bytes that were kept no more."""
 
     async def write(self, message: Message) -> None:
         """Send a message; waits while the caller reads too slowly."""

@@ -76,7 +76,7 @@ class OpenStreams:
 class _StreamCall(Call):
     """What uploads and bidirectional streams have in common."""
 
-    __slots__ = ("_context", "_reader", "_streams", "_waited", "cut")
+    __slots__ = ("_context", "_kept", "_last", "_reader", "_streams", "_waited", "cut")
 
     request_streaming = True
 
@@ -86,6 +86,7 @@ class _StreamCall(Call):
         self._waited = 0.0  # seconds spent on reading and writing
         self._context: Any = None
         self._reader: asyncio.Task[Any] | None = None
+        self._last = self._kept = 0  # bytes in flight: of the last message, and of earlier ones
         self.cut = False  # whether the caller's messages were ended by us
 
     def drain(self) -> None:
@@ -97,8 +98,10 @@ class _StreamCall(Call):
         Raises:
             InvalidInput: if it is malformed, or has too many parts.
             Unauthenticated: if the caller's token is no longer valid.
+            Overloaded: if it is too much beside what else is in flight.
             Cancelled: if the caller has gone.
         """
+        self.let_go(self.keep())
         began = monotonic()
         try:
             data = await self._context.read()
@@ -110,12 +113,27 @@ class _StreamCall(Call):
             await self._over()
             return None
         self._expect_known()
-        if len(data) > LARGE:
+        size = len(data)
+        self._route.inflight.take(size)
+        self._last = size
+        if size > LARGE:
             expect_few(data, self._route.request)
         try:
             return self._route.parse(data)
         except DecodeError as e:
             raise malformed(e) from e
+
+    def keep(self) -> int:
+        """Let the last message count until ``let_go`` or the end of the call; returns its bytes."""
+        size, self._last = self._last, 0
+        self._kept += size
+        return size
+
+    def let_go(self, size: int) -> None:
+        """Count so many bytes that were kept no more."""
+        size = min(size, self._kept)  # nothing is kept when the call has ended
+        self._kept -= size
+        self._route.inflight.held -= size
 
     def _expect_known(self) -> None:
         """Refuse to go on for a token that was revoked or has expired since the stream began."""
@@ -139,6 +157,8 @@ class _StreamCall(Call):
             return await route.handler(self, self)
         finally:
             self._context = None
+            self.keep()
+            self.let_go(self._kept)
             self._streams.remove(self, route)
             observer.stream(method, -1)
 

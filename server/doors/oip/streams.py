@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TypeAlias
 
-from foretoken.errors import ForetokenError, InvalidInput, Unauthenticated
+from foretoken.errors import ForetokenError, InvalidInput, Overloaded, Unauthenticated
 from foretoken.proto import grpc_service as oip
 from foretoken.server.doors.oip.infer import Inference
 from foretoken.server.doors.oip.parameters import FINAL
@@ -66,8 +66,10 @@ class Streams:
                 group.create_task(_write(stream, turns, strict=strict))
                 try:
                     while (request := await stream.read()) is not None:
-                        await turns.put(group.create_task(self._turn(request, call)))
-                except (InvalidInput, Unauthenticated) as e:
+                        turn = self._turn(request, call, stream, stream.keep())
+                        await turns.put(group.create_task(turn))
+                        del request, turn  # it may be large, and the next may be long in coming
+                except (InvalidInput, Overloaded, Unauthenticated) as e:
                     # What came before is answered first. Cutting a write short instead would leave
                     # the caller without a status: gRPC sends none while a message is on its way.
                     refused = e
@@ -77,7 +79,15 @@ class Streams:
         if refused is not None:
             raise refused
 
-    async def _turn(self, request: oip.ModelInferRequest, call: Call) -> Turn:
+    async def _turn(
+        self, request: oip.ModelInferRequest, call: Call, stream: Stream, size: int
+    ) -> Turn:
+        try:
+            return await self._answer(request, call)
+        finally:
+            stream.let_go(size)
+
+    async def _answer(self, request: oip.ModelInferRequest, call: Call) -> Turn:
         deadline = min(call.terms.deadline, time.monotonic() + self._deadline)
         response = oip.ModelStreamInferResponse()
         error = None

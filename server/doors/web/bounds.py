@@ -6,11 +6,12 @@ import asyncio
 import logging
 from typing import Any
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError
-from foretoken.server.doors.web.answers import failure, refusal
+from foretoken.server.doors.web.answers import failure, refusal, refused
 from foretoken.server.log import describe_bug
 
 __all__ = ["HEADER_BYTES", "Bounded", "Connection"]
@@ -57,7 +58,7 @@ class Connection(H11Protocol):
 
 
 class Bounded:
-    """Bounds a request's body and time, and turns what nobody foresaw into an answer.
+    """Bounds a request's header, body and time, and turns what nobody foresaw into an answer.
 
     Args:
         app: that answers.
@@ -71,6 +72,10 @@ class Bounded:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if _header(scope) > HEADER_BYTES:  # h11 counts only those that arrive in pieces
+            large = refusal(431, f"a header has at most {HEADER_BYTES} bytes")
+            await (await refused(Request(scope), large))(scope, receive, send)
             return
         began = False
 
@@ -107,3 +112,9 @@ class Bounded:
             return message
 
         return counted
+
+
+def _header(scope: Scope) -> int:
+    """Bytes of a request's target and fields, about as they came."""
+    fields = sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    return len(scope["raw_path"]) + len(scope["query_string"]) + fields

@@ -147,6 +147,21 @@ def test_a_watch_without_a_request_is_refused():
     run(act())
 
 
+def test_a_watch_holds_nothing_of_its_request():
+    async def act():
+        async with serving(Health(FakePlane(good=True)).service()) as server:
+            call = stream(await server.channel(), WATCH, wire.HealthCheckResponse)()
+            await call.write(request("good"))
+            assert (await call.read()).status == SERVING
+            assert server.listener.inflight == 0
+            call = stream(await server.channel(), WATCH, wire.HealthCheckResponse)()
+            await call.write(request("x" * 1001))
+            assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+            await until(lambda: not server.listener.inflight)
+
+    run(act())
+
+
 def test_the_wire_is_that_of_the_official_definition():
     official = pytest.importorskip("grpc_health.v1.health_pb2")
     ours = wire.HealthCheckResponse(status=2).SerializeToString()

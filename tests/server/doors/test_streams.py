@@ -21,12 +21,12 @@ from foretoken.server.terms import LOCAL, Scope
 from tests.server.doors.serving import WATCH, Toy, observe, serving, stream, until
 from tests.server.doors.test_rpc import refused, run
 
-
 OWN = (("grpc.use_local_subchannel_pool", 1),)  # a channel with a connection of its own
 
 
 def idle(server) -> bool:
-    return not server.listener.streams and not server.ears.open[WATCH]
+    open_ = server.listener.streams or server.ears.open[WATCH]
+    return not open_ and not server.listener.inflight
 
 
 def test_messages_go_both_ways_in_order():
@@ -144,9 +144,7 @@ def test_streams_beyond_the_bound_are_refused_until_one_ends():
             # A connection of its own each, for the bound also holds within one, where gRPC waits.
             opened = []
             for _ in range(2):
-                call = stream(
-                    await server.channel(options=OWN)
-                )()
+                call = stream(await server.channel(options=OWN))()
                 await call.write(observe(1))
                 await call.read()
                 opened.append(call)

@@ -210,7 +210,9 @@ def test_so_is_one_through_the_open_inference_protocol(server):
             client.extrapolate("lcpfn", CURVE)
         with grpc.insecure_channel(server.address) as channel:
             for what, served in (("Unload", False), ("Load", True)):
-                channel.unary_unary(f"/inference.GRPCInferenceService/RepositoryModel{what}")(change)
+                channel.unary_unary(f"/inference.GRPCInferenceService/RepositoryModel{what}")(
+                    change
+                )
                 assert [client.ready("lcpfn") for client in clients] == [served] * 8
     finally:
         for client in clients:
