@@ -377,6 +377,14 @@ def test_a_body_is_bounded(declared):
     assert "at most 1024 bytes" in json.loads(body)["error"]["message"]
 
 
+def test_a_header_is_bounded_also_when_it_comes_at_once():
+    fits = "x" * (bounds.HEADER_BYTES - 20)
+    assert asyncio.run(asked(echo, big=fits))[0] == 200
+    status, headers, body = asyncio.run(asked(echo, big=fits + "y" * 20))
+    assert (status, headers["connection"]) == (431, "close")
+    assert f"at most {bounds.HEADER_BYTES} bytes" in json.loads(body)["error"]["message"]
+
+
 def test_an_answer_has_a_deadline():
     async def slow(request: Request) -> None:
         await asyncio.sleep(60)
