@@ -82,17 +82,17 @@ PAGE = """<!doctype html>
 EXAMPLES = """<section>
 <h2>Use</h2>
 <h3>On the command line</h3>
-<pre>foretoken extrapolate {model} --curve curve.csv --horizon 100 --server {grpc}</pre>
+<pre>foretoken{options} extrapolate {model} --curve curve.csv --horizon 100 --server {grpc}</pre>
 <h3>In Python</h3>
-<pre>from foretoken import CurveExtrapolator
+<pre>from foretoken import {imported}
 
-curves = CurveExtrapolator("{model}", server="{grpc}")
+curves = CurveExtrapolator("{model}", server={server})
 posterior = curves.extrapolate([0.52, 0.61, 0.66, 0.70])
 print(posterior.mean[-1], posterior.exceeds(0.8)[-1])</pre>
 <h3>With any client of the Open Inference Protocol</h3>
 <pre>from tritonclient.grpc import InferenceServerClient
 
-client = InferenceServerClient("{grpc}")
+client = InferenceServerClient("{grpc}"{theirs})
 print(client.get_model_metadata("{model}"))</pre>
 </section>"""
 
@@ -135,9 +135,10 @@ def duration(seconds: float) -> str:
 
 def _models(overview: Overview) -> str:
     if overview.models is None:
+        ca = " --ca ca.pem" if overview.secure else ""
         return (
             '<p class="soft">This server lists its models only for those who show a token: '
-            f"<code>foretoken models list --server {escape(overview.grpc)}</code></p>"
+            f"<code>foretoken{ca} models list --server {escape(overview.grpc)}</code></p>"
         )
     if not overview.models:
         return (
@@ -173,4 +174,12 @@ def _examples(overview: Overview) -> str:
     curves = [model for model in overview.models or () if model.task == "curve" and model.served]
     if not curves:
         return ""
-    return EXAMPLES.format(model=escape(curves[0].name), grpc=escape(overview.grpc))
+    grpc, secure = escape(overview.grpc), overview.secure
+    return EXAMPLES.format(
+        model=escape(curves[0].name),
+        grpc=grpc,
+        options=" --ca ca.pem" if secure else "",
+        imported="Client, CurveExtrapolator" if secure else "CurveExtrapolator",
+        server=f'Client("{grpc}", ca="ca.pem")' if secure else f'"{grpc}"',
+        theirs=', ssl=True, root_certificates="ca.pem"' if secure else "",
+    )

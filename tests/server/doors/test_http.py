@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import html
 import http.client
 import json
 import os
@@ -30,7 +31,8 @@ from foretoken.server.doors import http as door
 from foretoken.server.doors.http import HttpDoor
 from foretoken.server.doors.web import bounds
 from foretoken.server.doors.web.app import application
-from foretoken.server.doors.web.page import duration
+from foretoken.server.doors.web.index import Listed, Overview, Shown
+from foretoken.server.doors.web.page import duration, rendered
 from foretoken.server.metrics import Metrics
 from foretoken.server.registry.records import Model, Origin, Status, Version
 from foretoken.server.settings import Settings
@@ -233,6 +235,17 @@ def test_the_index_lists_models_versions_aliases_and_addresses():
     assert "gRPC models.example:8100 HTTP models.example:8101" in text
     assert "foretoken extrapolate lcpfn" in text
     assert "curve stateless" in text
+
+
+def test_examples_of_the_index_speak_tls_where_the_server_does():
+    shown = Shown(1, ("champion",), loaded=True)
+    model = Listed("lcpfn", "curve", "stateless", "what it does", True, (shown,), 0)
+    plain = Overview("0.1.0", 1.0, False, "here:1", "here:2", (model,), False)
+    text = html.unescape(rendered(dataclasses.replace(plain, secure=True)))
+    assert "foretoken --ca ca.pem extrapolate lcpfn" in text
+    assert 'server=Client("here:1", ca="ca.pem"))' in text
+    assert 'InferenceServerClient("here:1", ssl=True, root_certificates="ca.pem")' in text
+    assert 'CurveExtrapolator("lcpfn", server="here:1")' in html.unescape(rendered(plain))
 
 
 def test_the_index_shows_few_versions_and_those_that_aliases_point_at():
