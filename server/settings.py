@@ -58,7 +58,7 @@ class Settings(BaseSettings):
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
         curve_levels: most quantile levels of one call.
-        deadline: seconds for calls that bring none of their own.
+        deadline: seconds for calls that bring none of their own, and between messages of an upload.
         drain: seconds that calls in flight have to end after SIGTERM.
         streams: most open streams in one worker; those that need no token are counted apart, up to
             a quarter of it or 16.

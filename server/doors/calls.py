@@ -60,7 +60,7 @@ class Route:
         observer: hears how calls ended.
         log: has a record of each.
         ids: for calls without one.
-        deadline: seconds for unary calls that bring none.
+        deadline: seconds for unary calls that bring none, and for each message of an upload.
         inflight: counts the bytes of messages.
     """
 

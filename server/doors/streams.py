@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from foretoken.errors import Cancelled, Overloaded, Unavailable
+from foretoken.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
 from foretoken.server.doors.calls import Call, Metadata, Route, malformed
 from foretoken.server.doors.parts import LARGE, expect_few
 
@@ -177,6 +177,21 @@ class UploadCall(_StreamCall):
             await self._fail(e, context)
         self._ended(waited=self._waited)
         return sent
+
+    async def read(self) -> Any | None:
+        """The next message, or None when there will be none.
+
+        Raises:
+            DeadlineExceeded: if it does not come within the route's deadline.
+        """
+        seconds = self._route.deadline
+        try:
+            async with asyncio.timeout(seconds):
+                return await super().read()
+        except TimeoutError as e:
+            raise DeadlineExceeded(
+                f"nothing more of this upload came in {seconds:g} seconds; send it without pauses"
+            ) from e
 
     async def _over(self) -> None:
         self._expect_known()

@@ -32,8 +32,8 @@ LIMIT = 4 << 20  # bytes of an upload
 class House:
     """Start it with ``opened``."""
 
-    def __init__(self, data_dir, host="127.0.0.1"):
-        self.settings = Settings(data_dir=data_dir, host=host, upload_bytes=LIMIT)
+    def __init__(self, data_dir, host="127.0.0.1", **settings):
+        self.settings = Settings(data_dir=data_dir, host=host, upload_bytes=LIMIT, **settings)
         self.registry = Registry.open(data_dir)
         register_bundled(self.registry)
         self.followed, self.log = 0, Log()

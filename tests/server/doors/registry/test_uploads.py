@@ -11,7 +11,7 @@ import pytest
 from foretoken.models.artefact import WEIGHTS
 from foretoken.proto import registry as wire
 from foretoken.server.admin import UPLOADS
-from tests.server.doors.registry.house import LCPFN, LIMIT, refusal
+from tests.server.doors.registry.house import LCPFN, LIMIT, House, opened, refusal
 from tests.wire import opening, upload_of
 
 
@@ -143,6 +143,31 @@ def test_a_caller_who_goes_in_the_midst_leaves_nothing_behind(house, root):
     assert house.incoming() == []
     assert house.admin._uploads == 0
     assert [m.name for m in house.registry.models()] == ["lcpfn"]
+
+
+def test_uploads_that_fall_silent_end_and_leave_their_places(tmp_path):
+    silent = threading.Event()
+
+    def messages(begun):
+        yield from list(upload_of("mine", LCPFN, chunk=1 << 16))[:begun]
+        silent.wait(20)
+
+    with opened(House(tmp_path / "data", deadline=1.0)) as house:
+        root = house.token("root", "predict", "admin")
+        send = house.channel.stream_unary(
+            "/foretoken.v1.Registry/Register",
+            request_serializer=lambda message: message.SerializeToString(),
+        )
+        metadata = root._metadata
+        calls = [send.future(messages(begun), metadata=metadata) for begun in range(UPLOADS)]
+        for call in calls:
+            assert call.exception(10).code().name == "DEADLINE_EXCEEDED"
+            assert "nothing more of this upload came in 1 seconds" in call.exception().details()
+        silent.set()
+        assert house.admin._uploads == 0
+        assert house.listener.inflight == 0
+        assert house.incoming() == []
+        assert root.register("mine", LCPFN).status == "READY"
 
 
 def test_uploads_at_a_time_are_bounded(house, root):
