@@ -30,6 +30,7 @@ from foretoken.server.doors.inflight import Inflight
 from foretoken.server.doors.metadata import KEY, PRIORITY, RequestIds, priority_of
 from foretoken.server.doors.parts import LARGE, expect_few
 from foretoken.server.doors.status import describe, pushback, status_of
+from foretoken.server.doors.telling import Tell
 from foretoken.server.log import Level, Log, describe_bug
 from foretoken.server.terms import Caller, Scope, Terms
 
@@ -62,6 +63,7 @@ class Route:
         ids: for calls without one.
         deadline: seconds for unary calls that bring none, and for each message of an upload.
         inflight: counts the bytes of messages.
+        tell: makes texts of errors fit for callers.
     """
 
     method: str
@@ -75,6 +77,7 @@ class Route:
     ids: RequestIds
     deadline: float
     inflight: Inflight
+    tell: Tell
 
 
 class Call:
@@ -154,7 +157,7 @@ class Call:
         trailers = (("foretoken-error", name), *pushback(known))
         if self._id:
             trailers += (("x-request-id", self._id),)
-        await context.abort(status.code, describe(known), trailers)
+        await context.abort(status.code, describe(known, self._route.tell), trailers)
         raise AssertionError("abort always raises")
 
     def _missed(self, code: str, error: str = "") -> None:

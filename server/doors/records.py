@@ -8,6 +8,7 @@ from typing import Any
 
 from foretoken.proto import registry as wire
 from foretoken.server.admin import Shown
+from foretoken.server.doors.telling import Tell
 from foretoken.server.registry.options import ServingOptions
 from foretoken.server.registry.records import Alias, AliasEvent, Model, Target, Version
 from foretoken.server.registry.verify import FileReport
@@ -28,15 +29,15 @@ def model(found: Model) -> wire.Model:
     )
 
 
-def version(found: Version) -> wire.Version:
-    """A version."""
+def version(found: Version, tell: Tell) -> wire.Version:
+    """A version; ``tell`` makes the reason of its status fit for callers."""
     parent = found.parent
     return wire.Version(
         name=found.name,
         number=found.number,
         manifest_digest=found.manifest_digest,
         status=found.status,
-        reason=found.reason,
+        reason=tell(found.reason),
         family=found.family,
         precision=found.precision,
         size=found.size,
@@ -50,9 +51,9 @@ def version(found: Version) -> wire.Version:
     )
 
 
-def shown(found: Shown) -> wire.ShowResponse:
+def shown(found: Shown, tell: Tell) -> wire.ShowResponse:
     """A version with all there is to know of it."""
-    said = wire.ShowResponse(version=version(found.version), task=found.task, kind=found.kind)
+    said = wire.ShowResponse(version=version(found.version, tell), task=found.task, kind=found.kind)
     if found.manifest is not None:
         described = found.manifest.description
         said.config = _json(described["config"])
@@ -97,9 +98,9 @@ def options(found: ServingOptions) -> wire.ServingOptions:
     return wire.ServingOptions(**found.said())
 
 
-def report(found: FileReport) -> wire.FileReport:
+def report(found: FileReport, tell: Tell) -> wire.FileReport:
     """What a look at a file's bytes has found."""
-    return wire.FileReport(**found.record())
+    return wire.FileReport(**found.record() | {"problem": tell(found.problem)})
 
 
 def _target(found: Target | None) -> wire.Target | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from foretoken.errors import InvalidInput
@@ -13,6 +14,7 @@ from foretoken.proto.loading import service
 from foretoken.server.admin import CHUNK, Admin
 from foretoken.server.doors import records
 from foretoken.server.doors.service import Call, Method, Reader, Service, Unary, Upload
+from foretoken.server.doors.telling import Tell, telling
 from foretoken.server.registrar import Registration
 from foretoken.server.registry.names import CHAMPION
 from foretoken.server.registry.options import ServingOptions
@@ -25,9 +27,9 @@ __all__ = ["registry"]
 LONGEST_JSON = 1 << 20  # characters
 
 
-def registry(admin: Admin) -> Service:
-    """The service, over ``admin``."""
-    door = _Door(admin)
+def registry(admin: Admin, data_dir: Path) -> Service:
+    """The service, over ``admin``; ``data_dir`` is not told to callers."""
+    door = _Door(admin, telling(data_dir))
     methods: dict[str, Method] = {
         "List": Unary(door.list, Scope.PREDICT),
         "Versions": Unary(door.versions, Scope.PREDICT),
@@ -52,8 +54,9 @@ def registry(admin: Admin) -> Service:
 class _Door:
     """Handlers of the methods; who may, and what is there for whom, ``admin`` decides."""
 
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, tell: Tell) -> None:
         self._admin = admin
+        self._tell = tell
 
     # -- looking ----------------------------------------------------------------------------------
 
@@ -73,10 +76,12 @@ class _Door:
             unready=request.unready,
         )
         following = versions[-1].number if len(versions) == limit else 0
-        return wire.VersionsResponse(versions=map(records.version, versions), next=following)
+        return wire.VersionsResponse(
+            versions=[records.version(each, self._tell) for each in versions], next=following
+        )
 
     async def show(self, request: wire.ShowRequest, call: Call) -> wire.ShowResponse:
-        return records.shown(await self._admin.show(call.terms.caller, request.ref))
+        return records.shown(await self._admin.show(call.terms.caller, request.ref), self._tell)
 
     async def aliases(self, request: wire.AliasesRequest, call: Call) -> wire.AliasesResponse:
         found = await self._admin.aliases(call.terms.caller, request.name)
@@ -125,7 +130,7 @@ class _Door:
         )
 
     async def delete(self, request: wire.DeleteRequest, call: Call) -> wire.Version:
-        return records.version(await self._admin.delete(call.terms.caller, request.ref))
+        return records.version(await self._admin.delete(call.terms.caller, request.ref), self._tell)
 
     async def load(self, request: wire.LoadRequest, call: Call) -> wire.LoadResponse:
         await self._admin.load(request.name, call.terms)
@@ -141,7 +146,9 @@ class _Door:
         reports, following = await self._admin.verify(
             call.terms.caller, request.ref or None, request.after or None
         )
-        return wire.VerifyResponse(reports=map(records.report, reports), next=following)
+        return wire.VerifyResponse(
+            reports=[records.report(each, self._tell) for each in reports], next=following
+        )
 
     async def read(self, request: wire.ReadRequest, call: Call) -> wire.ReadResponse:
         data = await self._admin.read(
@@ -155,7 +162,7 @@ class _Door:
             raise InvalidInput("an upload begins with `open`, which says what is to come")
         wanted = _registration(first.open)
         version = await self._admin.register(call.terms.caller, wanted, _chunks(requests))
-        return records.version(version)
+        return records.version(version, self._tell)
 
 
 def _chunks(requests: Reader) -> Callable[[], Awaitable[bytes | None]]:

@@ -19,6 +19,7 @@ from foretoken.server.doors.inflight import Inflight
 from foretoken.server.doors.metadata import RequestIds
 from foretoken.server.doors.service import Bidirectional, Method, Service, Unary, Upload
 from foretoken.server.doors.streams import BidirectionalCall, OpenStreams, UploadCall
+from foretoken.server.doors.telling import telling
 from foretoken.server.log import Log
 from foretoken.server.settings import Settings
 
@@ -33,7 +34,7 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         gate: says who calls.
         observer: hears how calls ended.
         log: has a record of each.
-        settings: default deadline, and the bounds on open streams and bytes in flight.
+        settings: data dir, default deadline, and the bounds on open streams and bytes in flight.
 
     Raises:
         ValueError: if a service lacks a method that its definition declares, has one that it does
@@ -50,7 +51,8 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
     ) -> None:
         self._streams = OpenStreams(settings.streams)
         self._inflight = Inflight(settings.inflight_bytes)
-        shared = (gate, observer, log, RequestIds(), settings.deadline, self._inflight)
+        tell = telling(settings.data_dir)
+        shared = (gate, observer, log, RequestIds(), settings.deadline, self._inflight, tell)
         self._calls: dict[str, Callable[[Metadata], Call]] = {}
         for service in services:
             _check(service)

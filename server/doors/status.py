@@ -12,6 +12,7 @@ import grpc
 
 from foretoken import errors
 from foretoken.errors import ForetokenError, Overloaded
+from foretoken.server.doors.telling import Tell
 
 __all__ = ["STATUSES", "Status", "describe", "pushback", "status_of"]
 
@@ -64,9 +65,14 @@ def status_of(kind: type[ForetokenError]) -> Status:
     return next(STATUSES[c] for c in kind.__mro__ if c in STATUSES)
 
 
-def describe(error: ForetokenError) -> str:
-    """The error's message, fit for a header: valid Unicode, and at most ``MESSAGE_BYTES``."""
-    encoded = str(error).encode("utf-8", "backslashreplace")
+def describe(error: ForetokenError, tell: Tell = str) -> str:
+    """The error's message, fit for a header: valid Unicode, and at most ``MESSAGE_BYTES``.
+
+    Args:
+        error: to describe.
+        tell: makes its message fit for callers.
+    """
+    encoded = tell(str(error)).encode("utf-8", "backslashreplace")
     if len(encoded) > MESSAGE_BYTES:
         encoded = encoded[: MESSAGE_BYTES - 3] + "…".encode()
     return encoded.decode("utf-8", "ignore")

@@ -68,7 +68,7 @@ class Serving:
             oip(self._plane, Statistics(self._metrics), self._settings, self._peers.follow),
             self._health.service(),
             curves(self._plane, self._settings),
-            registry(self._admin),
+            registry(self._admin, self._settings.data_dir),
         ]
         return [*services, *reflection(services)]
 

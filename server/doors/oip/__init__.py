@@ -12,6 +12,7 @@ from foretoken.server.doors.oip.repository import Repository
 from foretoken.server.doors.oip.statistics import StatisticsReader
 from foretoken.server.doors.oip.streams import Streams
 from foretoken.server.doors.service import Bidirectional, Service, Unary
+from foretoken.server.doors.telling import telling
 from foretoken.server.plane import Plane
 from foretoken.server.settings import Settings
 from foretoken.server.statistics import Statistics
@@ -31,12 +32,12 @@ def oip(
     Args:
         plane: that answers.
         statistics: of all workers.
-        settings: for the limits.
+        settings: for the limits, and the data dir.
         follow: returns when every worker knows what is committed now.
     """
     inference = Inference(plane, settings)
     metadata = Metadata(plane, settings)
-    repository, memory = Repository(plane, follow), SharedMemory()
+    repository, memory = Repository(plane, follow, telling(settings.data_dir)), SharedMemory()
     return Service(
         loading.service("inference/grpc_service.proto", "GRPCInferenceService"),
         {

@@ -9,6 +9,7 @@ from foretoken.errors import InvalidInput
 from foretoken.proto import grpc_service as oip
 from foretoken.server.doors.oip.names import reference
 from foretoken.server.doors.service import Call
+from foretoken.server.doors.telling import Tell
 from foretoken.server.plane import Plane
 from foretoken.server.registry.records import Status
 from foretoken.server.registry.registry import Registry, Version
@@ -27,11 +28,13 @@ class Repository:
     Args:
         plane: that does it.
         follow: returns when every worker knows what is committed now.
+        tell: makes reasons fit for callers.
     """
 
-    def __init__(self, plane: Plane, follow: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, plane: Plane, follow: Callable[[], Awaitable[None]], tell: Tell) -> None:
         self._plane = plane
         self._follow = follow
+        self._tell = tell
 
     async def index(
         self, request: oip.RepositoryIndexRequest, call: Call
@@ -51,7 +54,7 @@ class Repository:
                 name=version.name,
                 version=str(version.number),
                 state=UNAVAILABLE if reason else READY,
-                reason=reason,
+                reason=self._tell(reason),
             )
         return response
 

@@ -12,6 +12,8 @@ from foretoken.proto import grpc_service as oip
 from foretoken.server.doors.oip.infer import Inference
 from foretoken.server.doors.oip.parameters import FINAL
 from foretoken.server.doors.service import Call, Stream
+from foretoken.server.doors.status import describe
+from foretoken.server.doors.telling import telling
 from foretoken.server.plane import Answers
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Terms
@@ -42,12 +44,13 @@ class Streams:
 
     Args:
         inference: answers one request.
-        settings: for the deadline of requests that bring none.
+        settings: for the deadline of requests that bring none, and the data dir.
     """
 
     def __init__(self, inference: Inference, settings: Settings) -> None:
         self._inference = inference
         self._deadline = settings.deadline
+        self._tell = telling(settings.data_dir)
 
     async def infer(self, stream: Stream, call: Call) -> None:
         """Answer every request of the stream; it ends when the caller ends it.
@@ -96,7 +99,7 @@ class Streams:
             response.infer_response.CopyFrom(await self._inference.infer(request, turn))
         except ForetokenError as e:
             error = e
-            response.error_message = str(e) or type(e).__name__
+            response.error_message = describe(e, self._tell) or type(e).__name__
             response.infer_response.id = request.id
         if FINAL in request.parameters and request.parameters[FINAL].bool_param:
             response.infer_response.parameters[FINAL_RESPONSE].bool_param = True

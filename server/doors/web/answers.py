@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
@@ -12,17 +12,18 @@ from starlette.responses import JSONResponse, Response
 
 from foretoken.errors import ForetokenError, Overloaded
 from foretoken.server.doors.status import describe, status_of
+from foretoken.server.doors.telling import Tell
 
 __all__ = ["failure", "refusal", "refused", "told"]
 
 
-def failure(error: ForetokenError) -> Response:
+def failure(error: ForetokenError, tell: Tell = str) -> Response:
     """The answer to a request that ended with an error of the tree."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
     status = status_of(type(error)).http
-    return _answer(type(error).__name__, describe(error), status, headers)
+    return _answer(type(error).__name__, describe(error, tell), status, headers)
 
 
 def refusal(status: int, message: str) -> HTTPException:
@@ -30,11 +31,15 @@ def refusal(status: int, message: str) -> HTTPException:
     return HTTPException(status, message, {"connection": "close"})
 
 
-async def told(request: Request, error: Exception) -> Response:  # noqa: ARG001
+def told(tell: Tell) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Starlette's handler of ``ForetokenError``."""
-    if not isinstance(error, ForetokenError):
-        raise error
-    return failure(error)
+
+    async def handler(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        if not isinstance(error, ForetokenError):
+            raise error
+        return failure(error, tell)
+
+    return handler
 
 
 async def refused(request: Request, error: Exception) -> Response:

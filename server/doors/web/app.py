@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from foretoken.errors import ForetokenError
+from foretoken.server.doors.telling import telling
 from foretoken.server.doors.web.answers import refused, told
 from foretoken.server.doors.web.bounds import Bounded
 from foretoken.server.settings import Settings
@@ -22,5 +23,8 @@ def application(routes: Sequence[BaseRoute], settings: Settings) -> Starlette:
     return Starlette(
         routes=routes,
         middleware=[Middleware(Bounded, body=settings.message_bytes, seconds=settings.deadline)],
-        exception_handlers={HTTPException: refused, ForetokenError: told},
+        exception_handlers={
+            HTTPException: refused,
+            ForetokenError: told(telling(settings.data_dir)),
+        },
     )

@@ -47,7 +47,8 @@ class House:
         self.admin = Admin(self.plane, self._follow, self.settings.upload_bytes)
         self.limiter = Limiter(self.settings.data_dir / "run" / "limits")
         gate = TokenGate(self.registry, self.settings, self.limiter)
-        self.listener = listen([door(self.admin)], gate, QUIET, self.log, self.settings)
+        service = door(self.admin, self.settings.data_dir)
+        self.listener = listen([service], gate, QUIET, self.log, self.settings)
         return await self.listener.start(0)
 
     async def stop(self):
