@@ -1,3 +1,4 @@
+# syntax=docker/dockerfile:1
 # Two targets from one file: `docker build --target cpu .` (the default) and `--target gpu`.
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 

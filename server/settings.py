@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -132,8 +133,16 @@ def load_settings(config: Path | None = None, **given: Any) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as e:
-        parts = (f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors())
-        raise InvalidInput(f"settings are not acceptable: {'; '.join(parts)}") from e
+        wrong = "; ".join(_told(problem) for problem in e.errors())
+        raise InvalidInput(f"settings are not acceptable: {wrong}") from e
+
+
+def _told(problem: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] == "extra_forbidden":
+        return f"there is no {where}; there are {', '.join(Settings.model_fields)}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {said}" if where else said
 
 
 def _read(config: Path) -> dict[str, Any]:

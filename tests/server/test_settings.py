@@ -38,7 +38,7 @@ def test_settings_are_frozen(config):
         ("threads = -1", "threads"),
         ('tls_cert = "a.pem"', "tls_key"),
         ('runtime = "tensorrt"', "runtime"),
-        ("speed = 11", "speed"),
+        ("speed = 11", "there is no speed; there are data_dir, "),
         ("threads = ", "not acceptable"),
     ],
 )
