@@ -197,6 +197,7 @@ class Plane:
 
         Raises:
             Overloaded: if the queue is too long for the deadline.
+            DeadlineExceeded: if that has passed.
         """
         if terms.deadline < math.inf:
             self._batcher.expect_time(loaded.version.name, terms.deadline)

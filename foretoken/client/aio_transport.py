@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,6 +26,8 @@ from foretoken.errors import (
 )
 
 __all__ = ["Stream", "Transport"]
+
+MOMENT = 0.1  # seconds that a server has to refuse an upload before it is sent
 
 
 class Transport:
@@ -151,10 +154,23 @@ class Stream:
     async def upload(self, messages: AsyncIterator[Message], budget: Budget) -> Any:
         """Send all, end, and await."""
         async with self._ours(budget):
+            begun = False
             async for message in messages:
                 await self._call.write(message)
+                if not begun:
+                    begun = True
+                    await self._moment_to_refuse()
             await self._call.done_writing()
             return await self._reply()
+
+    async def _moment_to_refuse(self) -> None:
+        """Let the server refuse what was announced: gRPC forgets why if it is written to then."""
+        end = time.monotonic() + MOMENT
+        while not self._call.done():
+            if time.monotonic() > end:
+                return
+            await asyncio.sleep(MOMENT / 20)
+        raise await self._fault()
 
     @asynccontextmanager
     async def _ours(self, budget: Budget) -> AsyncIterator[None]:

@@ -103,9 +103,12 @@ class Batcher:
 
         Raises:
             Overloaded: then, with the time after which to try again.
+            DeadlineExceeded: if it has passed already.
         """
-        wait = self.backlog()
-        if time.monotonic() + MARGIN * wait + work > deadline:
+        now, wait = time.monotonic(), self.backlog()
+        if deadline <= now:
+            raise DeadlineExceeded("the deadline had passed when the request arrived")
+        if now + MARGIN * wait + work > deadline:
             self._observer.shed(model, "deadline")
             raise Overloaded(
                 f"the deadline cannot be met: {wait:.3g} s of work wait before this call, which "
