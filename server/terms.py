@@ -16,7 +16,7 @@ __all__ = ["LOCAL", "Caller", "Scope", "Terms"]
 
 
 class Scope(StrEnum):
-    """What a caller may do; to predict is part of neither more nor less than ``PREDICT``."""
+    """What a caller may do; neither scope includes the other."""
 
     PREDICT = "predict"
     ADMIN = "admin"
