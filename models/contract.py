@@ -1,26 +1,19 @@
 """What a family of models is: one page that everything above the models floor relies on.
 
 A family describes *graphs*, pure tensor functions, and a *predictor*, NumPy logic that yields their
-``Call``s and is sent outputs, alone or batched. Kinds differ in the *state*: what a model has seen.
-
-==========  =======================================  ====================================
-kind        state                                    who keeps it
-==========  =======================================  ====================================
-stateless   none                                     nobody
-in_context  written once by ``fit``, then only read  the store, under a content address
-recurrent   fixed size, replaced by every call       a slot; as a snapshot, the store
-generative  grows along its one lettered axis        K/V blocks, shared by equal prefixes
-==========  =======================================  ====================================
+``Call``s and is sent outputs, alone or batched. What a model has seen is its *state*; ``kinds``
+says how long it lives, and what predictors of each kind offer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
+
+from foretoken.models.kinds import Kind as Kind
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,15 +25,6 @@ Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Config = Mapping[str, Any]  # what JSON can say
 State = object  # opaque to a family: arrays, a slot or K/V blocks, as its driver likes
-
-
-class Kind(StrEnum):
-    """How long a state lives."""
-
-    STATELESS = "stateless"
-    IN_CONTEXT = "in_context"
-    RECURRENT = "recurrent"
-    GENERATIVE = "generative"
 
 
 @dataclass(frozen=True)
@@ -75,6 +59,13 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Host:
+    """NumPy work too long for an event loop; what it returns is sent back."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True)
 class Emit:
     """A partial reply (a token, a forecast), sent on before the generator returns."""
 
@@ -83,21 +74,18 @@ class Emit:
 
 @dataclass(frozen=True)
 class Context:
-    """A fitted training set: what ``predict`` needs on the host, and a state per member."""
+    """A fitted training set: numbers that ``predict`` needs on the host, and states of members."""
 
     arrays: Arrays
     states: tuple[State, ...]
 
 
-# Yields calls that may run together, is sent their outputs (and unkept writes), returns the reply.
-Steps = Generator[Sequence[Call] | Emit, Sequence[Arrays], Any]
+# Yields calls that may run together, is sent their outputs (and unkept writes); returns the reply.
+Steps = Generator[Sequence[Call] | Host | Emit, Any, Any]
 
 
 class Predictor(Protocol):
-    """Request logic of one loaded version: no torch, no I/O, shared between threads.
-
-    In-context adds ``fit(request) -> Steps`` of a ``Context``; the next two ``start() -> Arrays``.
-    """
+    """A version's request logic: no torch, no I/O, shared by threads; ``kinds`` says what else."""
 
     def predict(self, request: Any, state: Any = None) -> Steps: ...  # state: Context or State
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 from foretoken.errors import DeadlineExceeded, InternalError, Overloaded
 from foretoken.models.contract import Arrays
@@ -189,6 +190,10 @@ class Batcher:
             )
         )
         return made, seconds
+
+    async def host(self, work: Callable[[], Any]) -> Any:
+        """What ``work()`` returns, done in a thread of those that compute, in its turn."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     @staticmethod
     def _expiring(items: Sequence[Item], deadline: float) -> asyncio.TimerHandle | None:

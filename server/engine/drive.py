@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from foretoken.errors import InternalError
-from foretoken.models.contract import Array, Arrays, Call, Emit, Graph, Steps, Tensor
+from foretoken.models.contract import Array, Arrays, Call, Emit, Graph, Host, Steps, Tensor
 from foretoken.server.engine import batches
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.lane import Lane, Limits, Run
@@ -27,6 +27,7 @@ from foretoken.server.terms import Terms
 __all__ = ["Times", "alone", "drive"]
 
 Emitted = Callable[[int, Any], None]
+_BEGIN: Any = object()  # what is sent to steps that have not begun
 TURN = 2e-3  # seconds of predictors' own work after which others get their turn
 
 
@@ -65,14 +66,19 @@ async def drive(
     if len(steps) == 1:
         return [await _drive_one(steps[0], lanes, batcher, terms, emit, times)]
     replies: list[Any] = [None] * len(steps)
-    sent: dict[int, Sequence[Arrays] | None] = dict.fromkeys(range(len(steps)))
+    sent: dict[int, Any] = dict.fromkeys(range(len(steps)), _BEGIN)
     first, turn = True, time.monotonic()
     try:
         while sent:
             waiting: dict[int, Sequence[Call]] = {}
+            working: dict[int, Host] = {}
             for i, outputs in sent.items():
                 try:
-                    waiting[i] = _advance(steps[i], outputs, partial(emit, i))
+                    asked = _advance(steps[i], outputs, partial(emit, i))
+                    if isinstance(asked, Host):
+                        working[i] = asked
+                    else:
+                        waiting[i] = asked
                 except StopIteration as end:
                     replies[i] = end.value
                 if time.monotonic() - turn > TURN:
@@ -81,7 +87,8 @@ async def drive(
             calls = [call for i in waiting for call in waiting[i]]
             answers = iter(await _answer(calls, lanes, batcher, terms, times, first=first))
             sent = {i: [next(answers) for _ in asked] for i, asked in waiting.items()}
-            first, turn = False, time.monotonic()
+            sent |= {i: await batcher.host(asked.work) for i, asked in working.items()}
+            first, turn = first and not calls, time.monotonic()
     finally:
         for each in steps:
             each.close()
@@ -97,11 +104,14 @@ async def _drive_one(
     times: Times,
 ) -> Any:
     """The same for one, which most requests are, without the book-keeping of many."""
-    heard, outputs, first = partial(emit, 0), None, True
+    heard, outputs, first = partial(emit, 0), _BEGIN, True
     try:
         while True:
-            calls = _advance(steps, outputs, heard)
-            outputs = await _answer(calls, lanes, batcher, terms, times, first=first)
+            asked = _advance(steps, outputs, heard)
+            if isinstance(asked, Host):
+                outputs = await batcher.host(asked.work)
+                continue
+            outputs = await _answer(asked, lanes, batcher, terms, times, first=first)
             first = False
     except StopIteration as end:
         return end.value
@@ -131,11 +141,9 @@ def alone(
         return asyncio.run(drive(steps, lanes, Batcher(1, pool), emit=emit))
 
 
-def _advance(
-    steps: Steps, outputs: Sequence[Arrays] | None, emit: Callable[[Any], None]
-) -> Sequence[Call]:
-    """Send ``outputs`` and go on to the next calls, passing partial replies on."""
-    asked = next(steps) if outputs is None else steps.send(outputs)
+def _advance(steps: Steps, outputs: Any, emit: Callable[[Any], None]) -> Sequence[Call] | Host:
+    """Send ``outputs`` and go on to what is asked for next, passing partial replies on."""
+    asked = next(steps) if outputs is _BEGIN else steps.send(outputs)
     while isinstance(asked, Emit):
         emit(asked.reply)
         asked = steps.send(())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foretoken.models import contract
+from foretoken.models import contract, kinds
 from foretoken.models.contract import Call, Context, Emit, Family, Graph, Kind, Predictor, Tensor
 from tests.published import SUBJECTS
 
@@ -19,7 +19,7 @@ MEMBERS = {*Family.__annotations__, *(n for n in vars(Family) if not n.startswit
 def test_there_are_four_kinds():
     assert [kind.value for kind in Kind] == ["stateless", "in_context", "recurrent", "generative"]
     for kind in Kind:
-        assert f"\n{kind.value} " in str(contract.__doc__), "the page says who keeps its state"
+        assert f"\n{kind.value} " in str(kinds.__doc__), "the page says who keeps its state"
 
 
 def test_the_toys_and_the_families_are_of_every_kind():

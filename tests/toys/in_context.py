@@ -31,8 +31,10 @@ MEMBERS = 2
 
 
 class Predict:
-    def __init__(self, features: int) -> None:
-        self.features = features
+    version = 1
+
+    def __init__(self, features: int, width: int) -> None:
+        self.features, self.width = features, width
 
     def fit(self, request: TabularRequest) -> Steps:
         classes, labelled = self._labelled(request)
@@ -53,7 +55,13 @@ class Predict:
             ]
         logits = np.mean([m["logits"][0] for m in made], axis=0)[:, : len(classes)]
         likely = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return TabularReply(likely / likely.sum(axis=1, keepdims=True), classes)
+        return TabularReply(
+            likely / likely.sum(axis=1, keepdims=True), classes, np.zeros(len(likely))
+        )
+
+    def nbytes(self, request: TabularRequest) -> int:
+        rows = len(next(iter(request.train.values())))
+        return MEMBERS * rows * 4 * (2 * self.width + 1)
 
     def _labelled(self, request: TabularRequest) -> tuple[Array, list[Arrays]]:
         if request.target is None:
@@ -105,7 +113,7 @@ class InContext:
         return Classify(config["features"], config["width"], config["classes"])
 
     def predictor(self, config: Config, weights: Arrays) -> Predictor:
-        return Predict(config["features"])
+        return Predict(config["features"], config["width"])
 
     def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
         rng = np.random.default_rng(0)

@@ -58,7 +58,7 @@ class TabularCodec:
             )
         options = {name: number(parameters, name) or 0.0 for name in parameters}
         labels = np.array(texts("y_train", target)) if target.dtype == object else target
-        return Asked([TabularRequest(_columns(test), _columns(train), labels, options)])
+        return Asked([TabularRequest(_columns(test), _columns(train), labels, options=options)])
 
     def encode(self, name: str, replies: Sequence[TabularReply], asked: Asked) -> Array:
         """``probabilities`` [M, C]; ``classes`` [C] are of the kind of ``y_train``."""

@@ -22,7 +22,7 @@ ZEROS = np.zeros(1, np.int64)
 MODELS = {
     Task.CURVE: posterior,
     Task.TEXT: lambda asked: TextReply(np.zeros((1, 2), np.float32), ZEROS, ZEROS),
-    Task.TABULAR: lambda asked: TabularReply(np.zeros((1, 2)), np.array(["a", "b"])),
+    Task.TABULAR: lambda asked: TabularReply(np.zeros((1, 2)), np.array(["a", "b"]), np.zeros(1)),
     Task.SEQUENCE: lambda asked: SequenceReply({"y": asked.values}),
 }
 VALUES = np.linspace(0.1, 0.9, 8)

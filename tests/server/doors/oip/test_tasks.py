@@ -41,7 +41,11 @@ def refused(plane, made, **options):
 def tabular():
     def answer(asked):
         classes = np.unique(asked.target)
-        return TabularReply(np.full((len(asked.test["x0"]), len(classes)), 0.5), classes)
+        return TabularReply(
+            np.full((len(asked.test["x0"]), len(classes)), 0.5),
+            classes,
+            np.zeros(len(asked.test["x0"])),
+        )
 
     return FakePlane(Task.TABULAR, answer)
 
