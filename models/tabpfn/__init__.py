@@ -1,0 +1,1 @@
+"""TabPFN: a transformer that reads a labelled table and classifies further rows of it."""
