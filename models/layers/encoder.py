@@ -1,42 +1,35 @@
-"""The transformer encoder of prior-fitted networks: observed tokens and queries in one pass.
+"""Transformer blocks of prior-fitted networks: all of a block but how its tokens see each other.
 
-Observed tokens attend to observed tokens. A query attends to the observed tokens and to itself
-(Adriaensen et al. 2023, section 3), so queries never see each other and each answer stands alone.
-Both kinds go through one stream [B, N + Q] for every row-wise product; attention is N columns of
-scores plus one column for the token itself, never an (N + Q) x (N + Q) mask. The own column is open
-for queries and for padding, which keeps a row without any observation free of NaN.
-
-Letters: B rows, N observed (padded), Q queries, T = N + Q tokens, W width, H heads, D = W / H.
+Letters: B rows of a batch, T tokens, W width, H heads, D = W / H.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad
+from torch.nn.functional import gelu, linear
 
-__all__ = ["EncoderBlock", "attention_biases"]
+__all__ = ["EncoderBlock", "open_rows"]
 
 
-def attention_biases(n: Tensor, N: int, Q: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Additive masks: columns [B, 1, 1, N] for observed keys, [B, 1, T, 1] for the own column.
+def open_rows(n: Tensor, N: int, dtype: torch.dtype) -> Tensor:
+    """Additive mask [B, N]: 0 for the first n [B] of N tokens, a large negative number after.
 
     Args:
-        n: [B] integers, how many of the N observed tokens of each row are real.
-        N: observed tokens, padding included.
-        Q: queries.
+        n: [B] integers, how many tokens of each row are real.
+        N: tokens, padding included.
         dtype: of the scores.
     """
-    shut = torch.finfo(dtype).min / 2
-    real = torch.arange(N, device=n.device) < n[:, None]  # [B, N]
+    real = torch.arange(N, device=n.device) < n[:, None]
     zeros = torch.zeros(real.shape, device=n.device, dtype=dtype)
-    keys = zeros.masked_fill(~real, shut)
-    own = pad(zeros.masked_fill(real, shut), (0, Q))
-    return keys[:, None, None, :], own[:, None, :, None]
+    return zeros.masked_fill(~real, torch.finfo(dtype).min / 2)
 
 
 class EncoderBlock(nn.Module):
-    """Attention and MLP with residuals; post-norm as in the paper, or pre-norm.
+    """Attention and MLP with residuals; post-norm as in the papers, or pre-norm.
+
+    The caller takes what ``project`` gives, lets tokens see whatever they are to see, and hands the
+    mixture to ``finish``.
 
     Args:
         width: W, a multiple of heads.
@@ -59,29 +52,34 @@ class EncoderBlock(nn.Module):
             nn.init.zeros_(branch.weight)
             nn.init.zeros_(branch.bias)
 
-    def forward(self, h: Tensor, keys: Tensor, own: Tensor) -> Tensor:
-        """h [B, T, W], biases from :func:`attention_biases` -> [B, T, W]."""
+    def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """h [B, T, W] -> queries (scaled by D^-1/2), keys and values, [B, H, T, D] each."""
+        B, T, _ = h.shape
+        split: Tensor = self.qkv(self._seen(h)).view(B, T, 3, self.heads, self.head_width)
+        q, k, v = split.permute(2, 0, 3, 1, 4)
+        return q * self.scale, k, v
+
+    def queries(self, h: Tensor) -> Tensor:
+        """The queries alone, for tokens that nobody attends to."""
+        B, T, W = h.shape
+        q = linear(self._seen(h), self.qkv.weight[:W], self.qkv.bias[:W])
+        return q.view(B, T, self.heads, self.head_width).transpose(1, 2) * self.scale
+
+    def finish(self, h: Tensor, mixed: Tensor) -> Tensor:
+        """h [B, T, W] and what its tokens saw, [B, H, T, D] -> [B, T, W]."""
+        B, T, W = h.shape
+        seen = self.out(mixed.transpose(1, 2).reshape(B, T, W))
         if self.norm_first:
-            h = h + self._attend(self.norm_attention(h), keys, own)
-            h = h + self._mlp(self.norm_mlp(h))
-        else:
-            h = self.norm_attention(h + self._attend(h, keys, own))
-            h = self.norm_mlp(h + self._mlp(h))
-        return h
+            h = h + seen
+            return h + self._mlp(self.norm_mlp(h))
+        h = self.norm_attention(h + seen)
+        out: Tensor = self.norm_mlp(h + self._mlp(h))
+        return out
+
+    def _seen(self, h: Tensor) -> Tensor:
+        out: Tensor = self.norm_attention(h) if self.norm_first else h
+        return out
 
     def _mlp(self, h: Tensor) -> Tensor:
         out: Tensor = self.mlp_out(gelu(self.mlp_in(h)))
-        return out
-
-    def _attend(self, h: Tensor, keys: Tensor, own: Tensor) -> Tensor:
-        B, T, _ = h.shape
-        N = keys.shape[-1]
-        split: Tensor = self.qkv(h).view(B, T, 3, self.heads, self.head_width)
-        q, k, v = split.permute(2, 0, 3, 1, 4)  # [B, H, T, D] each
-        q = q * self.scale
-        scores = q @ k[:, :, :N].transpose(-1, -2) + keys  # [B, H, T, N]
-        itself = (q * k).sum(-1, keepdim=True) + own  # [B, H, T, 1]
-        p = torch.softmax(torch.cat([scores, itself], dim=-1), dim=-1).to(v.dtype)
-        mixed = p[..., :N] @ v[:, :, :N] + p[..., N:] * v  # [B, H, T, D]
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, T, self.width))
         return out

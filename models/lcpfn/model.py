@@ -10,15 +10,17 @@ Letters: B curves, N observed points (padded), Q queries, T = N + Q tokens, W wi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from foretoken.errors import InvalidInput
-from foretoken.models.layers.encoder import EncoderBlock, attention_biases
+from foretoken.models.layers.encoder import EncoderBlock
+from foretoken.models.lcpfn.attention import attend, biases
 
 __all__ = ["LCPFN", "LCPFNConfig", "from_official"]
 
@@ -101,9 +103,9 @@ class LCPFN(nn.Module):
         x = (torch.cat([steps, at], dim=1) / STEP_SCALE - 0.5) / UNIFORM_STD
         h = _embed(self.embed_step, x)  # [B, T, W]
         h = h + pad(_embed(self.embed_value, (values - 0.5) / UNIFORM_STD), (0, 0, 0, Q))
-        keys, own = attention_biases(n, N, Q, h.dtype)
-        for block in self.blocks:
-            h = block(h, keys, own)
+        keys, own = biases(n, N, Q, h.dtype)
+        for block in cast("Iterable[EncoderBlock]", self.blocks):
+            h = block.finish(h, attend(*block.project(h), keys, own))
         logits: Tensor = self.head_out(gelu(self.head_in(self.final_norm(h[:, N:]))))
         return logits
 

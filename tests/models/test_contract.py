@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foretoken.models import contract, kinds
+from foretoken.models import kinds
 from foretoken.models.contract import Call, Context, Emit, Family, Graph, Kind, Predictor, Tensor
 from tests.published import SUBJECTS
 

@@ -1,0 +1,35 @@
+"""Context attention in plain torch: any dtype, float64 for tests.
+
+Letters: B tables, N training rows (padded), M rows that ask, H heads, K key/value heads, D width of
+a head, G = H / K heads that share a key/value head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["context_attention"]
+
+
+def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor) -> Tensor:
+    """Attention of q to the first n[b] of N keys.
+
+    Args:
+        q: [B, H, M, D], scaled; heads g*K .. are grouped so that head h reads head h // G.
+        k: [B, K, N, D].
+        v: [B, K, N, D].
+        n: [B] integers, 1..N, how many keys are real.
+
+    Returns:
+        [B, H, M, D].
+    """
+    B, H, M, D = q.shape
+    K, N = k.shape[1], k.shape[2]
+    real = torch.arange(N, device=n.device) < n[:, None]
+    zeros = torch.zeros(real.shape, device=q.device, dtype=q.dtype)
+    mask = zeros.masked_fill(~real, torch.finfo(q.dtype).min / 2)[:, None, None]
+    grouped = q.reshape(B, K, (H // K) * M, D)
+    scores = grouped @ k.transpose(-1, -2) + mask  # [B, K, G M, N]
+    mixed = torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    return mixed.reshape(B, H, M, D)
