@@ -137,7 +137,7 @@ def test_it_gives_up_when_time_is_up(fake):
         client.watch("m", AT, timeout=0.5),
     ):
         pass
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_an_answer_that_does_not_come(fake):
@@ -147,7 +147,7 @@ def test_an_answer_that_does_not_come(fake):
         return curves.WatchResponse(model="m", version=1).SerializeToString()
 
     fake.answer = answer
-    with Client(fake.address) as client, client.watch("m", AT, timeout=0.5) as watch:
+    with Client(fake.address) as client, client.watch("m", AT, timeout=1.5) as watch:
         with pytest.raises(DeadlineExceeded):
             watch.push(1, 0.1)
         watch.push(1, 0.1)  # on a new stream
@@ -155,19 +155,26 @@ def test_an_answer_that_does_not_come(fake):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_run_survives_the_death_of_its_worker(kind):
+    """Of each worker in turn: how soon one is back on this machine is not the question here."""
+
     async def followed(address, kill):
         async with AsyncClient(address) as client, client.watch("lcpfn", AT) as watch:
             for n in range(1, 9):
                 outlook = await watch.push(n, CURVE[n - 1])
-                if n == 4:
-                    kill()
+                kill(n)
         return outlook
 
     with serving(workers=2) as server:
+        workers = server.workers
 
-        def kill():
-            for pid in server.workers:
-                os.kill(pid, signal.SIGKILL)
+        def kill(n):
+            if n == 6:
+                end = time.monotonic() + 60
+                while not [*server.data_dir.glob("run/*/worker-3.sock")]:
+                    assert time.monotonic() < end, "no worker has come in its place"
+                    time.sleep(0.02)
+            if n in (3, 6):
+                os.kill(workers[n // 3 - 1], signal.SIGKILL)
 
         if kind == "async":
             outlook = asyncio.run(followed(server.address, kill))
@@ -175,8 +182,7 @@ def test_a_run_survives_the_death_of_its_worker(kind):
             with Client(server.address) as client, client.watch("lcpfn", AT) as watch:
                 for n in range(1, 9):
                     outlook = watch.push(n, CURVE[n - 1])
-                    if n == 4:
-                        kill()
+                    kill(n)
         expected = CurveExtrapolator(data_dir=server.data_dir).extrapolate(CURVE[:8], at=AT[8:])
         assert outlook.observed == 8
         assert outlook.posterior.mean.tobytes() == expected.mean.tobytes()

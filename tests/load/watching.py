@@ -12,12 +12,12 @@ SHARED = 0.6  # seconds after which all workers have told their counts
 LIVE = ("foretoken_streams_live", "foretoken_calls_waiting")
 
 
-def memory(pid: int) -> int:
-    """Bytes of a process's resident set."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(pid)
+def memory(pid: int, line: str = "VmRSS") -> int:
+    """Bytes of a process's resident set; with "VmHWM", of the largest that it has ever been."""
+    found = re.search(rf"^{line}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.M)
+    if found is None:
+        raise LookupError(pid)
+    return int(found[1]) * 1024
 
 
 def total(server, metric: str, *labels: str) -> float:

@@ -130,7 +130,7 @@ def test_a_reader_that_does_not_read_costs_records_but_no_time_and_no_memory(mon
         log.event("much", number=i, padding="x" * 100)
         if i % 2000 == 0:
             time.sleep(0.02)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     got = b""
     while b"log_dropped" not in got:  # once it is read again, the loss is said
         got += os.read(read, 1 << 16)

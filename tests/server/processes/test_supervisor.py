@@ -102,7 +102,7 @@ def test_a_dead_worker_is_replaced_and_the_others_are_left_alone(supervised):
     began = time.monotonic()
     os.kill(first, signal.SIGKILL)
     until(lambda: len(supervised.events("worker_started")) == 3 and len(supervised.workers) == 2)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - began < 10.0
     assert second in supervised.workers
     assert first not in supervised.workers
     (ended,) = until(lambda: supervised.events("worker_ended"))
@@ -208,7 +208,7 @@ def test_a_worker_that_does_not_end_is_killed(tmp_path):
     one.start()
     began = time.monotonic()
     assert one.stop() == 0
-    assert 3.0 < time.monotonic() - began < 10.0
+    assert 3.0 < time.monotonic() - began < 30.0
     assert [event["how"] for event in one.events("worker_ended")] == ["signal SIGKILL"]
     one.process.stdout.close()
 
@@ -218,7 +218,7 @@ def test_what_a_worker_has_started_does_not_hold_up_the_supervisor(supervised):
     supervised.start()
     first = supervised.workers[0]
     os.kill(first, signal.SIGKILL)
-    until(lambda: len(supervised.workers) == 2 and first not in supervised.workers, patience=3.0)
+    until(lambda: len(supervised.workers) == 2 and first not in supervised.workers, patience=20.0)
     assert supervised.stop() == 0
 
 

@@ -141,5 +141,5 @@ def test_a_process_that_is_killed_within_a_call_holds_nobody_up(tmp_path):
     limiter = Limiter(tmp_path / "limits")
     began = time.monotonic()
     assert limiter.take(Limit(1, 1, 1)) > 0, "and its call still counts"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     limiter.close()
