@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from foretoken.models.tabpfn.prior.draws import Draws
+
+Ids = np.ndarray[Any, np.dtype[np.int64]]
 
 # A cubic and a clamped exponential are kept within what a later layer can undo.
 ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
@@ -32,7 +35,7 @@ ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
 CLASSIC = 4  # the first few: half of all graphs use nothing else
 
 
-def choose(draws: Draws, batch: int, layers: int, width: int) -> np.ndarray:
+def choose(draws: Draws, batch: int, layers: int, width: int) -> Ids:
     """Which activation each node has, int [batch, layers, width].
 
     A third of the graphs has one for all nodes, a third one per layer, a third one per node.
@@ -45,7 +48,7 @@ def choose(draws: Draws, batch: int, layers: int, width: int) -> np.ndarray:
     return np.where(style < 1 / 3, ids[:, :1], ids)
 
 
-def activate(draws: Draws, x: Tensor, ids: np.ndarray) -> Tensor:
+def activate(draws: Draws, x: Tensor, ids: Ids) -> Tensor:
     """Apply activation ids [B, H] to nodes x [B, H, R]."""
     flat = x.flatten(0, 1)
     out = torch.empty_like(flat)

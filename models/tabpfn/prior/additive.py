@@ -13,7 +13,7 @@ RULES, LITERALS = 6, 3
 def linear_scores(draws: Draws, z: Tensor, targets: int) -> Tensor:
     """Scores [B, S, R] linear in columns z [B, F, R], some with a few products of two columns."""
     b, f, _ = z.shape
-    heavy = draws.normal(b, targets, f).abs().pow(draws.uniform(b, 1, 1, high=2.0))
+    heavy = draws.normal(b, targets, f).abs().pow(draws.uniform(b, 1, 1, high=1.5))
     scores = (draws.normal(b, targets, f) * heavy) @ z
     pair = draws.below(f, b, 2, 4)
     left, right = pick_rows(z, pair).unbind(1)

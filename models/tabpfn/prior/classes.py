@@ -21,7 +21,7 @@ def make_classes(
     most = max(2, min(s, train_rows))
     more = (3 + draws.uniform(b).pow(1.5) * (most - 2)).long().clamp_max(most)
     count = torch.where(draws.chance(0.5, b), 2, more).unsqueeze(1)
-    noise = draws.log_uniform(b, 1, 1, low=0.02, high=2.0) * draws.chance(0.6, b, 1, 1)
+    noise = draws.log_uniform(b, 1, 1, low=0.02, high=2.0) * draws.chance(0.5, b, 1, 1)
     scores = standardise(scores)
     scores = scores + noise * draws.normal(b, s, r)
     cut = cut_score(draws, scores[:, 0], count, s)
@@ -29,7 +29,11 @@ def make_classes(
     prior = draws.normal(b, s) * draws.uniform(b, 1)
     prior = prior.masked_fill(level >= count, -torch.inf)
     largest = (scores + prior.unsqueeze(2)).argmax(1)
-    y = ensure_two(draws, torch.where(by_score.unsqueeze(1), largest, cut), scores[:, 0])
+    y = torch.where(by_score.unsqueeze(1), largest, cut)
+    # In some data sets labels are confused: a row takes the label of any row.
+    confused = draws.chance(draws.uniform(b, 1, high=0.3) * draws.chance(0.15, b, 1), b, r)
+    y = torch.where(confused, y.gather(1, draws.below(r, b, r)), y)
+    y = ensure_two(draws, y, scores[:, 0])
     return dense(y, s)
 
 

@@ -87,6 +87,12 @@ def disturb_columns(draws: Draws, x: Tensor) -> Tensor:
 def warp(draws: Draws, x: Tensor) -> Tensor:
     """Monotone warps, then units: scale and offset of a column, and a few outliers."""
     b, f, r = x.shape
+    # Some columns are read to a coarse unit, or pile up at their least or most value.
+    unit = draws.log_uniform(b, f, 1, low=0.02, high=0.5)
+    x = torch.where(draws.chance(0.3, b, f, 1), (x / unit).round() * unit, x)
+    piled = draws.chance(0.15 * draws.chance(0.5, b, 1, 1), b, f, 1)
+    x = torch.where(piled, x.clamp_min(draws.normal(b, f, 1).clamp_max(1.0)), x)
+    x = torch.where(draws.chance(0.5, b, f, 1), x, -x)
     kind = draws.uniform(b, f, 1) * draws.chance(0.6, b, 1, 1)  # 0: as it is
     power = draws.log_uniform(b, f, 1, low=0.3, high=3.0)
     x = torch.where(kind > 0.4, (x * power).clamp(-8, 8).exp(), x)

@@ -21,7 +21,7 @@ def factor_columns(
     k = max(2, min(int(draws.host.gamma(2.0, 3.0)), n))
     load = draws.normal(batch, n, k) * draws.chance(0.6, batch, n, k)
     common = load @ causes(draws, batch, k, rows)
-    own = draws.log_uniform(batch, 1, 1, low=0.1, high=20.0)
+    own = draws.log_uniform(batch, 1, 1, low=0.05, high=4.0)
     x = standardise(common + own * causes(draws, batch, n, rows))
     return x[:, targets:], x[:, :targets]
 

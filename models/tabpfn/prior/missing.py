@@ -9,13 +9,13 @@ from foretoken.models.tabpfn.prior.draws import Draws, pick_rows, standardise
 
 
 def remove_values(draws: Draws, shown: Tensor) -> Tensor:
-    """Put NaN into columns [B, F, R] of about a third of the data sets.
+    """Put NaN into columns [B, F, R] of two fifths of the data sets.
 
     A cell is missing where a score passes a threshold; the score mixes chance, chance shared by
     all columns of a row, and a driver: the column itself or another one.
     """
     b, f, r = shown.shape
-    some = draws.chance(0.33, b, 1, 1)
+    some = draws.chance(0.4, b, 1, 1)
     column = draws.chance(draws.uniform(b, 1, 1), b, f, 1) & some
     index = torch.arange(f, device=shown.device).expand(b, f)
     driver = torch.where(draws.chance(0.5, b, f), draws.below(f, b, f), index)

@@ -33,14 +33,14 @@ SOURCES: tuple[tuple[float, Source], ...] = (
     (0.12, cluster_columns),
 )
 FUNCTIONS: tuple[tuple[float, Function], ...] = (
-    (0.30, linear_scores),
+    (0.35, linear_scores),
     (0.10, additive_scores),
     (0.15, network_scores),
     (0.15, gaussian_scores),
-    (0.20, lambda draws, z, s: forest(draws, z, s, 1 + int(draws.host.integers(0, 6)))),
+    (0.15, lambda draws, z, s: forest(draws, z, s, 1 + int(draws.host.integers(0, 6)))),
     (0.10, rule_scores),
 )
-OF_COLUMNS = 0.5  # of the data sets whose source is a graph: the target is a function of columns
+OF_COLUMNS = 0.6  # of the data sets whose source is a graph: the target is a function of columns
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,10 @@ def _replace_scores(draws: Draws, scores: Tensor, felt: Tensor, which: np.ndarra
     ):
         if len(part):
             where = draws.indices(which[part])
-            k = max(1, min(int(draws.host.lognormal(1.8, 0.8)), f))
-            used = draws.uniform(len(part), f).topk(k).indices
+            k = draws.host.lognormal(2.0, 0.9, len(part)).astype(np.int64).clip(1, f)
+            # Slots beyond a data set's own k repeat its columns, so no function needs a mask.
+            slot = draws.indices(np.arange(k.max()) % k[:, None])
+            used = draws.uniform(len(part), f).argsort(1).gather(1, slot)
             scores[where] = function(draws, pick_rows(felt[where], used), scores.shape[1])
 
 

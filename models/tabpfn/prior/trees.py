@@ -42,10 +42,10 @@ def tree_graph(
     draws: Draws, batch: int, rows: int, features: int, targets: int
 ) -> tuple[Tensor, Tensor]:
     """Sample columns [B, F, R] and target scores [B, S, R] from a graph of noisy trees."""
-    need = features + targets + 2
-    n = -(-need // 3)
-    x = standardise(causes(draws, batch, n, rows))
-    noise = draws.log_uniform(batch, 1, 1, low=0.003, high=0.6)
+    n = -(-(features + targets + 2) // 2)  # two layers of trees hold every column
+    roots = max(2, min(int(draws.host.gamma(1.5, 4.0)), n))
+    x = standardise(causes(draws, batch, roots, rows))
+    noise = draws.log_uniform(batch, 1, 1, low=0.002, high=0.5)
     state = [x]
     for _ in range(2):
         x = forest(draws, torch.cat(state, 1), n, 1 + int(draws.host.integers(0, 2)))
@@ -53,5 +53,5 @@ def tree_graph(
         state.append(x)
     nodes = torch.cat(state, 1)
     sizes = torch.full((batch, 1), nodes.shape[1], device=draws.device)
-    chosen = pick_rows(nodes, choose_nodes(draws, sizes, nodes.shape[1], features, targets))
+    chosen = pick_rows(nodes, choose_nodes(draws, nodes, sizes, features, targets))
     return chosen[:, targets:], chosen[:, :targets]
