@@ -1,4 +1,4 @@
-"""What a registry tells about models, versions and aliases, here or over the wire."""
+"""What is told about models, versions, aliases and contexts, here or over the wire."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ __all__ = [
     "Alias",
     "AliasEvent",
     "Canary",
+    "ContextRecord",
     "FileReport",
     "Model",
     "Origin",
@@ -193,6 +194,39 @@ class AliasEvent(Record):
     action: str
     before: Target | None
     after: Target | None
+
+
+@dataclass(frozen=True)
+class ContextRecord(Record):
+    """A fitted training set, as it is kept.
+
+    Args:
+        id: "ctx-" and 64 hexadecimal digits.
+        model: registered model that made it.
+        version: of it; no other can read the context.
+        rows: that were learnt from.
+        columns: their names.
+        classes: names of the classes.
+        members: of the ensemble.
+        nbytes: of what was computed from the rows, in memory.
+        kept_nbytes: of that, on disk now; what is not there is computed again when needed.
+        created: when it was fitted, UTC.
+        used: when it last answered, UTC.
+        expires: when it will be removed unless it is used, UTC; None: never.
+    """
+
+    id: str
+    model: str
+    version: int
+    rows: int
+    columns: tuple[str, ...]
+    classes: tuple[str, ...]
+    members: int
+    nbytes: int
+    kept_nbytes: int
+    created: datetime
+    used: datetime
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True)

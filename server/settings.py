@@ -59,6 +59,8 @@ class Settings(BaseSettings):
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
         curve_levels: most quantile levels of one call.
+        table_columns: most columns of a table; how many a model reads is its own matter.
+        table_cells: most rows times columns of a table, checked before anything is decoded.
         deadline: seconds for calls that bring none of their own, and between messages of an upload.
         drain: seconds that calls in flight have to end after SIGTERM.
         streams: most open streams in one worker; those that need no token are counted apart, up to
@@ -95,6 +97,8 @@ class Settings(BaseSettings):
     curve_points: int = Field(default=1 << 18, ge=1)
     curve_steps: int = Field(default=8192, ge=1)
     curve_levels: int = Field(default=100, ge=1)
+    table_columns: int = Field(default=4096, ge=1)
+    table_cells: int = Field(default=1 << 23, ge=1)
     deadline: Seconds = 60.0
     drain: Seconds = 30.0
     streams: int = Field(default=1024, ge=1)
