@@ -1,0 +1,1 @@
+"""The validation tables, and what classifies them: for ``benchmarks.tabular``."""
