@@ -75,6 +75,7 @@ class Rollouts:
             Ref, asyncio.Task[None]
         ] = {}  # routes on their way: the last move of each
         self._queued: set[asyncio.Task[None] | None] = set()  # moves that have not begun
+        self._begun: list[asyncio.Task[None]] = []  # by the last look, of routes that were at rest
 
     def known(self, text: str, key: str | None, caller: Caller) -> Loaded | None:
         """What answers under an alias, if there is a route for it already; see ``find``."""
@@ -143,19 +144,19 @@ class Rollouts:
             everything: wait also for routes that were on their way before; a version that takes
                 long to load then holds the caller up, though never other routes.
         """
-        moves = await self.look()
-        if everything:
-            moves = [*self._moves.values()]
+        await self.look()
+        # Somebody else may have looked first: whose moves they are makes no difference.
+        moves = [*self._moves.values()] if everything else self._begun
         if moves:
             await asyncio.wait(moves)
 
-    async def look(self) -> list[asyncio.Task[None]]:
-        """Begin to follow what has changed; the moves of routes that were not on their way yet."""
+    async def look(self) -> None:
+        """Begin to follow what has changed."""
         if not self.stale():
-            return []
+            return
         async with self._turn:
             if not self.stale():
-                return []
+                return
             state = self._registry.state()
             self._unserved = await asyncio.to_thread(self._registry.unserved)
             self._versions.clear()
@@ -164,7 +165,7 @@ class Rollouts:
             for ref in list(self._routes):
                 self._move(ref)
             self._state = state
-            return [self._moves[ref] for ref in resting]
+            self._begun = [self._moves[ref] for ref in resting]
 
     def _move(self, ref: Ref) -> None:
         """Follow one route; if it is on its way already, once more behind that."""

@@ -250,6 +250,27 @@ async def test_a_version_that_loads_slowly_holds_nobody_else_up(registry, tiny_l
 
 
 @awaited
+async def test_to_follow_waits_for_a_move_that_has_been_noticed_already(registry, monkeypatch):
+    began, release = threading.Event(), threading.Event()
+
+    def slowly(*given):
+        began.set()
+        assert release.wait(20)
+        return load(*given)
+
+    async with serving(registry) as (plane, _):
+        monkeypatch.setattr("foretoken.server.plane.load", slowly)
+        registry.set_alias("curves", "champion", 2)
+        await until(began.is_set)  # by the plane's own follower
+        following = asyncio.ensure_future(plane.follow())
+        await asyncio.sleep(0.1)
+        assert not following.done()
+        release.set()
+        await following
+        assert await answering(plane) == 2
+
+
+@awaited
 async def test_a_canary_takes_its_share_by_key_and_by_request(registry):
     registry.set_alias("curves", "champion", 2, canary=30)
     async with serving(registry) as (plane, heard):
