@@ -2,6 +2,34 @@
 
 from __future__ import annotations
 
-from foretoken.kernels.context_attention.reference import context_attention
+import torch
+from torch import Tensor
+
+from foretoken.kernels.context_attention import reference
 
 __all__ = ["context_attention"]
+
+
+def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor) -> Tensor:
+    """``reference.context_attention``, by the Triton kernel on a GPU where nobody wants gradients.
+
+    Exported graphs hold the reference.
+
+    Args:
+        q: [B, H, M, D], scaled.
+        k: [B, K, N, D].
+        v: [B, K, N, D].
+        n: [B] integers, 1..N, how many keys are real.
+
+    Returns:
+        [B, H, M, D].
+    """
+    if q.is_cuda and not torch.compiler.is_exporting() and not _trained(q, k, v):
+        from foretoken.kernels.context_attention import triton  # noqa: PLC0415  (Linux only)
+
+        return triton.context_attention(q, k, v, n)
+    return reference.context_attention(q, k, v, n)
+
+
+def _trained(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
