@@ -33,17 +33,19 @@ def additive_scores(draws: Draws, z: Tensor, targets: int) -> Tensor:
 def rule_scores(draws: Draws, z: Tensor, targets: int) -> Tensor:
     """Scores [B, S, R]: weighted rules; a rule holds where a row is like an example of it.
 
-    "Like" is within a width of the example's values in 1 to 3 columns; for categories that is
-    equality. A rule therefore covers at least the row it was made from.
+    "Like" is within a width of the example's values in 1 to 3 columns (for categories that is
+    equality) or, in a third of the data sets, on one side of them. A rule therefore covers at
+    least the row it was made from.
     """
     b, f, r = z.shape
     n = targets * RULES
     column = draws.below(f, b, n, LITERALS)
     values = pick_rows(z, column)
     example = draws.below(r, b, n, 1, 1).expand(-1, -1, LITERALS, -1)
-    near = (values - values.gather(3, example)).abs() < draws.log_uniform(
-        b, n, 1, 1, low=0.1, high=1.5
-    )
+    far = values - values.gather(3, example)
+    side = draws.normal(b, n, LITERALS, 1).sign()
+    far = torch.where(draws.chance(1 / 3, b, 1, 1, 1), far * side, far.abs())
+    near = far < draws.log_uniform(b, n, 1, 1, low=0.1, high=1.5)
     unused = torch.arange(LITERALS, device=z.device) > draws.below(LITERALS, b, n, 1)
     holds = (near | unused.unsqueeze(-1)).all(2)
     weighted = (holds * (0.3 + draws.normal(b, n, 1).abs())).view(b, targets, RULES, r)

@@ -34,7 +34,8 @@ def make_columns(draws: Draws, latent: Tensor) -> Columns:
     style = draws.uniform(b, 1)
     share = torch.where(style < 0.35, 0.0, torch.where(style < 0.8, draws.uniform(b, 1), 1.0))
     categorical = draws.chance(share, b, f)
-    ordinal = draws.chance(draws.uniform(b, 1).pow(3), b, f) & ~categorical
+    share = torch.where(draws.chance(0.08, b, 1), 1.0, draws.uniform(b, 1).pow(3))
+    ordinal = draws.chance(share, b, f) & ~categorical
     codes, levels = bin_columns(draws, x)
     effect = draws.normal(b, f, LEVELS)
     ordered = draws.chance(draws.uniform(b, 1), b, f)
@@ -58,9 +59,10 @@ def bin_columns(draws: Draws, x: Tensor) -> tuple[Tensor, Tensor]:
     """
     b, f, _ = x.shape
     most = draws.uniform(b, 1, 1, low=2.0, high=LEVELS + 1.0)
-    levels = (2 + draws.uniform(b, f, 1).square() * (most - 1)).floor().long().clamp_max(LEVELS)
+    levels = (2 + draws.alike(0.4, b, f).square() * (most - 1)).floor().long().clamp_max(LEVELS)
     level = torch.arange(LEVELS, device=x.device)
-    weight = (draws.normal(b, f, LEVELS) * draws.uniform(b, 1, 1, high=1.5)).exp()
+    uneven = draws.uniform(b, 1, 1, high=1.5) * draws.chance(0.85, b, 1, 1)
+    weight = (draws.normal(b, f, LEVELS) * uneven).exp()
     edge = (weight * (level < levels)).cumsum(2)
     edge = (edge / edge[..., -1:])[..., :-1]
     pool = x[:, :, :POOL].sort(2).values
@@ -93,11 +95,11 @@ def warp(draws: Draws, x: Tensor) -> Tensor:
     piled = draws.chance(0.15 * draws.chance(0.5, b, 1, 1), b, f, 1)
     x = torch.where(piled, x.clamp_min(draws.normal(b, f, 1).clamp_max(1.0)), x)
     x = torch.where(draws.chance(0.5, b, f, 1), x, -x)
-    kind = draws.uniform(b, f, 1) * draws.chance(0.6, b, 1, 1)  # 0: as it is
-    power = draws.log_uniform(b, f, 1, low=0.3, high=3.0)
+    kind = draws.alike(0.4, b, f) * draws.chance(0.6, b, 1, 1)  # below 0.4: as it is
+    power = 0.3 * 10 ** draws.alike(0.4, b, f)
     x = torch.where(kind > 0.4, (x * power).clamp(-8, 8).exp(), x)
     x = torch.where(kind > 0.75, x.sign() * x.abs().clamp(1e-3, 1e3).pow(power), x)
     far = draws.chance(0.1, b, f, 1) & (draws.uniform(b, f, r) < 0.02)
     x = torch.where(far, x * draws.log_uniform(b, f, 1, low=2.0, high=30.0), x)
-    scale = draws.log_uniform(b, f, 1, low=1e-2, high=1e3)
+    scale = 10 ** (5 * draws.alike(0.3, b, f) - 2)
     return scale * (x + draws.normal(b, f, 1) * draws.chance(0.5, b, f, 1) * 3)

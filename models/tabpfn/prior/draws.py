@@ -42,6 +42,11 @@ class Draws:
         """True with probability p (broadcast against shape)."""
         return self.uniform(*shape) < p
 
+    def alike(self, p: float, batch: int, n: int) -> Tensor:
+        """Uniform numbers [batch, n, 1], the same for all n in a share p of the batch."""
+        own = self.uniform(batch, n, 1)
+        return torch.where(self.chance(p, batch, 1, 1), own[:, :1], own)
+
     def below(self, n: int, *shape: int) -> Tensor:
         """Integers in [0, n), int64."""
         return torch.randint(n, shape, generator=self.generator, device=self.device)
