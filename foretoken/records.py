@@ -198,21 +198,21 @@ class AliasEvent(Record):
 
 @dataclass(frozen=True)
 class ContextRecord(Record):
-    """A fitted training set, as it is kept.
+    """A fitted training set that a server keeps.
 
     Args:
-        id: "ctx-" and 64 hexadecimal digits.
-        model: registered model that made it.
-        version: of it; no other can read the context.
-        rows: that were learnt from.
-        columns: their names.
-        classes: names of the classes.
+        id: "ctx-" and 64 hex digits; tells nothing of what it names.
+        model: registered name of the model that it was fitted with.
+        version: number of the version, which it stays with.
+        rows: of the training set.
+        columns: names, in the order in which the model reads them.
+        classes: the labels, sorted, as text.
         members: of the ensemble.
-        nbytes: of what was computed from the rows, in memory.
-        kept_nbytes: of that, on disk now; what is not there is computed again when needed.
+        nbytes: of its state (keys and values), whether that is kept now or not.
+        kept_nbytes: of its state on the disk now; 0 while that has to be computed anew.
         created: when it was fitted, UTC.
-        used: when it last answered, UTC.
-        expires: when it will be removed unless it is used, UTC; None: never.
+        used: when it last answered, UTC, within some minutes.
+        expires: when it is forgotten unless it is used before, UTC; None: never.
     """
 
     id: str

@@ -55,12 +55,18 @@ class Settings(BaseSettings):
         inflight_bytes: most bytes of all messages that one worker works on at once; what would be
             more is refused, unless it is alone.
         upload_bytes: most bytes of all files of a version that is registered over the network.
+        table_cells: most values, rows times columns, of one table.
+        table_columns: most columns of one table.
+        context_bytes: on the disk, for the states of all contexts; those that were not used for
+            longest go first and are computed anew when they are asked for.
+        context_memory: bytes of states that one worker has open; they lie in files that all workers
+            share.
+        context_quota: bytes of one tenant's contexts, training sets and states.
+        context_ttl: seconds since its last use after which a context is erased; 0: never.
         curves: most learning curves of one call.
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
         curve_levels: most quantile levels of one call.
-        table_columns: most columns of a table; how many a model reads is its own matter.
-        table_cells: most rows times columns of a table, checked before anything is decoded.
         deadline: seconds for calls that bring none of their own, and between messages of an upload.
         drain: seconds that calls in flight have to end after SIGTERM.
         streams: most open streams in one worker; those that need no token are counted apart, up to
@@ -93,12 +99,16 @@ class Settings(BaseSettings):
     message_bytes: int = Field(default=64 << 20, ge=1 << 10, le=(1 << 31) - 1)
     inflight_bytes: int = Field(default=512 << 20, ge=1)
     upload_bytes: int = Field(default=8 << 30, ge=1)
+    table_cells: int = Field(default=1 << 23, ge=1)
+    table_columns: int = Field(default=1 << 12, ge=1)
+    context_bytes: int = Field(default=16 << 30, ge=0)
+    context_memory: int = Field(default=4 << 30, ge=0)
+    context_quota: int = Field(default=16 << 30, ge=0)
+    context_ttl: float = Field(default=7 * 86400.0, ge=0, le=10 * 365 * 86400, allow_inf_nan=False)
     curves: int = Field(default=1024, ge=1)
     curve_points: int = Field(default=1 << 18, ge=1)
     curve_steps: int = Field(default=8192, ge=1)
     curve_levels: int = Field(default=100, ge=1)
-    table_columns: int = Field(default=4096, ge=1)
-    table_cells: int = Field(default=1 << 23, ge=1)
     deadline: Seconds = 60.0
     drain: Seconds = 30.0
     streams: int = Field(default=1024, ge=1)

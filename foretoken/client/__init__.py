@@ -7,6 +7,16 @@ send it, each in its own way.
 from foretoken.client.aio import AsyncClient, AsyncWatch
 from foretoken.client.blocking import Client, Watch
 from foretoken.client.describe import ModelInfo
+from foretoken.client.predictions import Fitted, Prediction
 from foretoken.client.watching import Outlook
 
-__all__ = ["AsyncClient", "AsyncWatch", "Client", "ModelInfo", "Outlook", "Watch"]
+__all__ = [
+    "AsyncClient",
+    "AsyncWatch",
+    "Client",
+    "Fitted",
+    "ModelInfo",
+    "Outlook",
+    "Prediction",
+    "Watch",
+]

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from numpy.typing import ArrayLike
 
-from foretoken.client import curves, registry
+from foretoken.client import curves, registry, tabular
 from foretoken.client.aio_transport import Stream, Transport
 from foretoken.client.blocking import LONG
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
+from foretoken.client.flow import Flow, aflowing
 from foretoken.client.methods import method
-from foretoken.client.operations import Action, Budget, Pause, Steps, Unary, Upload, adrive
+from foretoken.client.operations import Action, Budget, Exchange, Pause, Steps, adrive
+from foretoken.client.predictions import Fitted, Prediction
+from foretoken.client.tables import TableLike
+from foretoken.client.tabular import Given
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Outlook, Watched
 from foretoken.posterior import QUANTILES, Posterior
-from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
+from foretoken.records import Alias, AliasEvent, ContextRecord, FileReport, Model, Version
 
 __all__ = ["AsyncClient", "AsyncWatch"]
 
@@ -237,6 +241,94 @@ class AsyncClient:
         watched = Watched(model, metric, at, quantiles, best, threshold, seen, key)
         return AsyncWatch(self._transport, watched, self._seconds(timeout))
 
+    # -- tables -----------------------------------------------------------------------------------
+
+    async def fit(
+        self,
+        model: str,
+        columns: TableLike,
+        target: str | ArrayLike,
+        *,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Fitted:
+        """See ``Client.fit``."""
+        training = tabular.training_message(columns, target, categorical, options)
+        return await self._run(tabular.fitted(model, training, key), timeout)
+
+    async def measure(
+        self,
+        model: str,
+        columns: TableLike,
+        target: str | ArrayLike,
+        *,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """See ``Client.measure``."""
+        training = tabular.training_message(columns, target, categorical, options)
+        return await self._run(tabular.measure(model, training, key), timeout)
+
+    async def predict(
+        self,
+        context: Fitted | ContextRecord | str | None = None,
+        test: TableLike | None = None,
+        *,
+        model: str | None = None,
+        train: TableLike | None = None,
+        target: str | ArrayLike | None = None,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        uncertainty: bool = False,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Prediction:
+        """See ``Client.predict``."""
+        given = Given(context, model, train, target, categorical, options)
+        made = tabular.predict(given, test, key, uncertainty=uncertainty)
+        return await self._run(made, timeout)
+
+    def predict_stream(
+        self,
+        context: Fitted | ContextRecord | str | None,
+        chunks: Iterable[TableLike] | AsyncIterable[TableLike],
+        *,
+        model: str | None = None,
+        train: TableLike | None = None,
+        target: str | ArrayLike | None = None,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        uncertainty: bool = False,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Prediction]:
+        """See ``Client.predict_stream``; ``chunks`` may be asynchronous."""
+        given = Given(context, model, train, target, categorical, options)
+        flow = Flow(given, key, uncertainty=uncertainty)
+        return aflowing(self._transport, flow, chunks, self._seconds(timeout))
+
+    async def context(
+        self, context: Fitted | ContextRecord | str, *, timeout: float | None = None
+    ) -> ContextRecord:
+        """See ``Client.context``."""
+        return await self._run(tabular.context(tabular.id_of(context)), timeout)
+
+    async def contexts(
+        self, model: str | None = None, *, timeout: float | None = None
+    ) -> list[ContextRecord]:
+        """See ``Client.contexts``."""
+        return await self._run(tabular.contexts(model), timeout)
+
+    async def delete_context(
+        self, context: Fitted | ContextRecord | str, *, timeout: float | None = None
+    ) -> None:
+        """See ``Client.delete_context``."""
+        await self._run(tabular.delete(tabular.id_of(context)), timeout)
+
     # -- the rest ---------------------------------------------------------------------------------
 
     async def _run(self, steps: Steps[R], timeout: float | None) -> R:
@@ -298,7 +390,7 @@ class AsyncWatch:
     async def _perform(self, action: Action, budget: Budget) -> Any:
         if isinstance(action, Pause):
             return await self._transport.perform(action, budget)
-        assert not isinstance(action, Unary | Upload)
+        assert isinstance(action, Exchange)
         if action.fresh or self._stream is None:
             await self.close()
             self._stream = self._transport.stream(method("Curves.Watch"))

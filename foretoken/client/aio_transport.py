@@ -147,8 +147,17 @@ class Stream:
 
     async def exchange(self, request: Message, budget: Budget) -> Any:
         """Send and await."""
+        await self.send(request, budget)
+        return await self.receive(budget)
+
+    async def send(self, request: Message, budget: Budget) -> None:
+        """Send."""
         async with self._ours(budget):
             await self._call.write(request)
+
+    async def receive(self, budget: Budget) -> Any:
+        """Await a message; whoever asks has sent for it."""
+        async with self._ours(budget):
             return await self._reply()
 
     async def upload(self, messages: AsyncIterator[Message], budget: Budget) -> Any:

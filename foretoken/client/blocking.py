@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from numpy.typing import ArrayLike
 
-from foretoken.client import curves, registry
-from foretoken.client.blocking_transport import Stream, Transport
+from foretoken.client import curves, registry, tabular
+from foretoken.client.blocking_transport import Transport
+from foretoken.client.blocking_watch import Watch
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
-from foretoken.client.methods import method
-from foretoken.client.operations import Action, Budget, Pause, Steps, Unary, Upload, drive
+from foretoken.client.flow import Flow, flowing
+from foretoken.client.operations import Budget, Steps, drive
+from foretoken.client.predictions import Fitted, Prediction
+from foretoken.client.tables import TableLike
+from foretoken.client.tabular import Given
 from foretoken.client.upload import Progress
-from foretoken.client.watching import Outlook, Watched
+from foretoken.client.watching import Watched
 from foretoken.posterior import QUANTILES, Posterior
-from foretoken.records import Alias, AliasEvent, FileReport, Model, Version
+from foretoken.records import Alias, AliasEvent, ContextRecord, FileReport, Model, Version
 
 __all__ = ["Client", "Watch"]
 
@@ -275,6 +279,137 @@ class Client:
         watched = Watched(model, metric, at, quantiles, best, threshold, seen, key)
         return Watch(self._transport, watched, self._seconds(timeout))
 
+    # -- tables -----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        model: str,
+        columns: TableLike,
+        target: str | ArrayLike,
+        *,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Fitted:
+        """Have a model read labelled rows, and keep what it has read as a context.
+
+        The same rows, options and model version give the same context.
+
+        Args:
+            model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
+            columns: by name, each [N]: numbers, booleans or text, None or NaN where missing; or
+                the bytes of an Arrow IPC stream or of CSV, or the path of a file of either.
+            target: the labels [N]: integers, booleans or text; or the column that holds them.
+            categorical: numeric columns whose values have no order; text has none anyway.
+            options: of the model's family.
+            key: chooses the side of a canary; the same key is always on the same side.
+            timeout: seconds.
+        """
+        training = tabular.training_message(columns, target, categorical, options)
+        return self._run(tabular.fitted(model, training, key), timeout)
+
+    def measure(
+        self,
+        model: str,
+        columns: TableLike,
+        target: str | ArrayLike,
+        *,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Bytes that the context of these rows would take; arguments are those of ``fit``."""
+        training = tabular.training_message(columns, target, categorical, options)
+        return self._run(tabular.measure(model, training, key), timeout)
+
+    def predict(
+        self,
+        context: Fitted | ContextRecord | str | None = None,
+        test: TableLike | None = None,
+        *,
+        model: str | None = None,
+        train: TableLike | None = None,
+        target: str | ArrayLike | None = None,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        uncertainty: bool = False,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Prediction:
+        """Class probabilities of rows.
+
+        Args:
+            context: what ``fit`` returned, or its id.
+            test: the columns that were fitted, in any order, each [M].
+            model: with ``train`` and ``target``, in the place of a context; see ``fit``.
+            train: see ``columns`` of ``fit``.
+            target: see ``fit``.
+            categorical: see ``fit``.
+            options: see ``fit``.
+            uncertainty: tell, too, how far the members of the ensemble disagree.
+            key: see ``fit``.
+            timeout: seconds.
+        """
+        given = Given(context, model, train, target, categorical, options)
+        made = tabular.predict(given, test, key, uncertainty=uncertainty)
+        return self._run(made, timeout)
+
+    def predict_stream(
+        self,
+        context: Fitted | ContextRecord | str | None,
+        chunks: Iterable[TableLike],
+        *,
+        model: str | None = None,
+        train: TableLike | None = None,
+        target: str | ArrayLike | None = None,
+        categorical: Iterable[str] = (),
+        options: Mapping[str, float | str] | None = None,
+        uncertainty: bool = False,
+        key: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[Prediction]:
+        """Class probabilities of any number of rows, a prediction for each chunk, in order.
+
+        A few chunks are on their way at a time; ``chunks`` is read as fast as they are answered.
+        A connection that is lost is made anew, and no chunk with it.
+
+        Args:
+            context: what ``fit`` returned, or its id; or None, with ``model`` and labelled rows,
+                which are fitted first.
+            chunks: tables, each as ``test`` of ``predict``.
+            model: see ``predict``, as for those that follow.
+            train: rows to learn from.
+            target: their labels.
+            categorical: numeric columns whose values have no order.
+            options: of the model's family.
+            uncertainty: of each row, too.
+            key: chooses the side of a canary.
+            timeout: seconds for each answer.
+        """
+        given = Given(context, model, train, target, categorical, options)
+        flow = Flow(given, key, uncertainty=uncertainty)
+        return flowing(self._transport, flow, chunks, self._seconds(timeout))
+
+    def context(
+        self, context: Fitted | ContextRecord | str, *, timeout: float | None = None
+    ) -> ContextRecord:
+        """What is kept of a context."""
+        return self._run(tabular.context(tabular.id_of(context)), timeout)
+
+    def contexts(
+        self, model: str | None = None, *, timeout: float | None = None
+    ) -> list[ContextRecord]:
+        """Your contexts, or those that one model has made, by id."""
+        return self._run(tabular.contexts(model), timeout)
+
+    def delete_context(
+        self, context: Fitted | ContextRecord | str, *, timeout: float | None = None
+    ) -> None:
+        """Erase a context, and all that was computed from it."""
+        self._run(tabular.delete(tabular.id_of(context)), timeout)
+
     # -- the rest ---------------------------------------------------------------------------------
 
     def _run(self, steps: Steps[R], timeout: float | None) -> R:
@@ -303,66 +438,3 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self._connection.address!r})"
-
-
-class Watch:
-    """A run that is followed; made by ``Client.watch``, for one thread at a time.
-
-    It survives the loss of its connection: the server is then told the run anew.
-    """
-
-    def __init__(self, transport: Transport, watched: Watched, timeout: float) -> None:
-        self._transport = transport
-        self._watched = watched
-        self._timeout = timeout
-        self._stream: Stream | None = None
-
-    @property
-    def outlook(self) -> Outlook | None:
-        """After the last observation; None before the run is begun."""
-        return self._watched.outlook
-
-    def push(self, step: float, value: float, best: float | None = None) -> Outlook:
-        """Tell one evaluation, and perhaps a new value to beat; see ``Outlook`` for the answer.
-
-        Raises:
-            InvalidInput: if ``step`` does not lie behind the last, or ``value`` is out of bounds;
-                the run stays as it was.
-        """
-        return self._run(self._watched.push(step, value, best))
-
-    def close(self) -> None:
-        """End the stream."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            stream.close()
-
-    def _run(self, steps: Steps[Outlook]) -> Outlook:
-        budget = Budget(self._timeout)
-        return drive(steps, lambda action: self._perform(action, budget))
-
-    def _perform(self, action: Action, budget: Budget) -> Any:
-        if isinstance(action, Pause):
-            return self._transport.perform(action, budget)
-        assert not isinstance(action, Unary | Upload)
-        if action.fresh or self._stream is None:
-            self.close()
-            self._stream = self._transport.stream(method("Curves.Watch"))
-        try:
-            return self._stream.exchange(action.request, budget)
-        except BaseException:
-            self._stream.cancel()
-            self._stream = None
-            raise
-
-    def __enter__(self) -> Self:
-        self._run(self._watched.begin())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

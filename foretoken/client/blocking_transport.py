@@ -126,15 +126,23 @@ class Stream:
         self._in: SimpleQueue[Any] = SimpleQueue()
         self._address = address
         self._call = made(iter(self._out.get, None), metadata=metadata)
-        self._reader = Thread(target=self._read, name="foretoken-watch", daemon=True)
+        self._reader = Thread(target=self._read, name="foretoken-stream", daemon=True)
         self._reader.start()
 
     def exchange(self, request: Message, budget: Budget) -> Any:
         """Send and await."""
-        left = budget.left()
+        self.send(request, budget)
+        return self.receive(budget)
+
+    def send(self, request: Message, budget: Budget) -> None:
+        """Send."""
+        budget.left()
         self._out.put(request)
+
+    def receive(self, budget: Budget) -> Any:
+        """Await a message; whoever asks has sent for it."""
         try:
-            found = self._in.get(timeout=left)
+            found = self._in.get(timeout=budget.left())
         except Empty:
             raise DeadlineExceeded(f"no answer within {budget.seconds:g} s") from None
         if isinstance(found, BaseException):

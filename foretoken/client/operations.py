@@ -22,6 +22,8 @@ __all__ = [
     "Budget",
     "Exchange",
     "Pause",
+    "Receive",
+    "Send",
     "Steps",
     "Unary",
     "Upload",
@@ -59,13 +61,26 @@ class Exchange:
 
 
 @dataclass(frozen=True)
+class Send:
+    """One message out on a stream; ``fresh`` asks for a new stream first."""
+
+    request: Message
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class Receive:
+    """One message back on that stream."""
+
+
+@dataclass(frozen=True)
 class Pause:
     """Nothing for so many seconds."""
 
     seconds: float
 
 
-Action = Unary | Upload | Exchange | Pause
+Action = Unary | Upload | Exchange | Send | Receive | Pause
 Steps = Generator[Action, Any, R]
 
 
