@@ -20,6 +20,7 @@ from torch.nn.functional import gelu, pad
 
 from foretoken.errors import InvalidInput
 from foretoken.models.layers.encoder import EncoderBlock
+from foretoken.models.layers.official import renamed
 from foretoken.models.lcpfn.attention import attend, biases
 
 __all__ = ["LCPFN", "LCPFNConfig", "from_official"]
@@ -134,23 +135,6 @@ def from_official(state: dict[str, Tensor]) -> dict[str, Tensor]:
         "decoder.2": "head_out",
         "criterion.borders": "borders",
     }
-    block = {
-        "self_attn.in_proj_": "qkv.",
-        "self_attn.out_proj.": "out.",
-        "linear1.": "mlp_in.",
-        "linear2.": "mlp_out.",
-        "norm1.": "norm_attention.",
-        "norm2.": "norm_mlp.",
-    }
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        if name in ("criterion.smoothing", "criterion.bucket_widths"):
-            continue  # derived from the borders, or unused
-        rest = name.removeprefix("transformer_encoder.layers.")
-        index, _, rest = rest.partition(".") if rest != name else ("", "", rest)
-        table = {k: f"blocks.{index}.{v}" for k, v in block.items()} if index else prefixes
-        old = next((k for k in table if rest.startswith(k)), None)
-        if old is None:
-            raise InvalidInput(f"{name!r} is not a tensor of an LC-PFN release")
-        renamed[table[old] + rest[len(old) :]] = tensor
-    return renamed
+    # Smoothing is not used, and the widths follow from the borders.
+    unused = ("criterion.smoothing", "criterion.bucket_widths")
+    return renamed(state, prefixes, unused=unused, model="LC-PFN release")

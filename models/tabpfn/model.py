@@ -33,6 +33,7 @@ class TabPFNConfig:
         layers: L.
         heads: of attention.
         mlp: hidden width of MLPs and of the decoder.
+        rows: most training rows of a table.
         features: most columns of a table, after encoding.
         classes: most classes.
         norm_first: pre-norm with a last norm (True), or the paper's post-norm.
@@ -48,6 +49,7 @@ class TabPFNConfig:
     layers: int
     heads: int
     mlp: int
+    rows: int = 1024
     features: int = 100
     classes: int = 10
     norm_first: bool = True

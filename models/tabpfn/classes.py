@@ -1,0 +1,78 @@
+"""Labels of any kind <-> numbers of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretoken.errors import InvalidInput, Unsupported
+from foretoken.models.contract import Array
+
+__all__ = ["classes_of", "heard", "said"]
+
+_CURE = "labels are int, bool, str, or floats without a fraction"
+
+
+def classes_of(target: Array, most: int) -> tuple[Array, NDArray[np.int64]]:
+    """The sorted classes [C], int64, bool or str, and each row's number among them, int64 [N].
+
+    Raises:
+        InvalidInput: a label is missing or of another kind, or there is one class only.
+        Unsupported: there are more than ``most`` classes.
+    """
+    if target.ndim != 1 or not target.size:
+        raise InvalidInput(f"the target has shape {target.shape}; one label for each row is needed")
+    labels = _plain(target)
+    classes, codes = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise InvalidInput(
+            f"the target holds one class, {classes.tolist()[0]!r}: to tell classes apart, rows of "
+            "at least two are needed"
+        )
+    if len(classes) > most:
+        raise Unsupported(
+            f"the target holds {len(classes)} classes; more than {most} classes are not supported: "
+            "merge rare ones, or classify in two stages. If the labels are measurements, this is "
+            "no classification"
+        )
+    return classes, codes.astype(np.int64).reshape(-1)
+
+
+def _plain(target: Array) -> Array:
+    if target.dtype.kind == "O":
+        values = target.tolist()
+        kinds = {type(value) for value in values}
+        absent = [i for i, v in enumerate(values) if v is None or v != v]  # noqa: PLR0124
+        if absent:
+            raise InvalidInput(f"the label of row {absent[0]} is missing: drop such rows")
+        if not (kinds <= {str} or kinds <= {bool, np.bool_} or not kinds & {str, bool, np.bool_}):
+            names = sorted(kind.__name__ for kind in kinds)
+            raise InvalidInput(f"the target mixes {', '.join(names)}: {_CURE}, all of one kind")
+        target = np.array(values)
+    if target.dtype.kind == "f":
+        odd = np.flatnonzero(~np.isfinite(target) | (target != np.floor(target)))
+        if odd.size:
+            raise InvalidInput(
+                f"the label of row {odd[0]} is {target[odd[0]]}: {_CURE}. For measurements, make "
+                "classes by intervals"
+            )
+        return target.astype(np.int64)
+    if target.dtype.kind in "iu":
+        return target.astype(np.int64)
+    if target.dtype.kind in "bU":
+        return target
+    raise InvalidInput(f"the target has dtype {target.dtype}: {_CURE}")
+
+
+def said(classes: Array) -> Mapping[str, Any]:
+    """Classes as JSON can say them."""
+    return {"kind": classes.dtype.kind, "labels": classes.tolist()}
+
+
+def heard(classes: Mapping[str, Any]) -> Array:
+    """The inverse of ``said``."""
+    dtype = {"i": np.int64, "b": np.bool_, "U": np.str_}[classes["kind"]]
+    return np.array(classes["labels"], dtype)

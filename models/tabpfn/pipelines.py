@@ -1,0 +1,127 @@
+"""Pipelines: how a table's numbers become what the network reads, and its logits probabilities.
+
+A pipeline is fitted on the rows to learn from alone and says what it learned in arrays, so that
+test rows need nothing else, and never each other.
+
+Letters: N training rows, M test rows, F columns, E members of the ensemble, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Array, Arrays
+from foretoken.models.tabpfn.columns import Floats, Table
+
+__all__ = ["MOST_MEMBERS", "Options", "Pipeline", "pipeline"]
+
+MOST_MEMBERS = 32
+_CHOICES = {"limit": ("refuse", "subsample"), "transform": ("mix", "none")}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller may choose of an ensemble.
+
+    Args:
+        members: of the ensemble, 1 to ``MOST_MEMBERS``; a pipeline may have fewer to offer.
+        seed: of whatever is drawn, 0 to 2^32 - 1.
+        temperature: logits are divided by it.
+        limit: what to do with more rows or columns than the model takes: "refuse", or "subsample",
+            which shows each member rows and columns of its own.
+        transform: of "v1": "mix" has every other member see columns after a power transform, "none"
+            has none.
+        first: index of the first member; of members of their own tables, see ``shards``.
+    """
+
+    members: int = 4
+    seed: int = 0
+    temperature: float = 1.0
+    limit: str = "refuse"
+    transform: str = "mix"
+    first: int = 0
+
+    @classmethod
+    def parse(
+        cls, given: Mapping[str, float | str], defaults: Mapping[str, float | str]
+    ) -> Options:
+        """The options of a request, others by default.
+
+        Raises:
+            InvalidInput: for an unknown name or an unacceptable value.
+        """
+        known = [field.name for field in fields(cls) if field.name != "first"]
+        if unknown := sorted(set(given) - set(known)):
+            raise InvalidInput(f"unknown options {unknown}; known are {', '.join(known)}")
+        for name, value in given.items():
+            choices = _CHOICES.get(name)
+            if value not in choices if choices else isinstance(value, (str, bool)):
+                accepted = " or ".join(map(repr, choices)) if choices else "a number"
+                raise InvalidInput(f"option {name}={value!r}: accepted is {accepted}")
+        chosen = {**defaults, **given}
+        whole = {name: _whole(name, chosen.pop(name, 0)) for name in ("members", "seed")}
+        return cls(**whole, **chosen)._checked()  # type: ignore[arg-type]
+
+    def _checked(self) -> Options:
+        if not 1 <= self.members <= MOST_MEMBERS:
+            raise InvalidInput(f"option members={self.members}: accepted is 1 to {MOST_MEMBERS}")
+        if not 0 <= self.seed < 1 << 32:
+            raise InvalidInput(f"option seed={self.seed}: accepted is 0 to 2^32 - 1")
+        if not 1e-3 <= self.temperature <= 1e3:
+            raise InvalidInput(f"option temperature={self.temperature}: accepted is 0.001 to 1000")
+        return self
+
+
+def _whole(name: str, value: float | str) -> int:
+    if float(value) != int(value):
+        raise InvalidInput(f"option {name}={value!r}: accepted is a whole number")
+    return int(value)
+
+
+class Pipeline(Protocol):
+    """All of it NumPy; ``fit`` may take long, ``rows`` is what every request waits for."""
+
+    version: int  # of what it computes; another one makes other contexts
+    every_column: bool  # wants constant and repeated columns too
+    defaults: Mapping[str, float | str]  # of the options that differ from ``Options``'
+
+    def members(self, columns: int, classes: int, options: Options) -> int:
+        """E, for so many columns of the caller's."""
+
+    def fit(self, table: Table, labels: Array, classes: int, options: Options) -> dict[str, Array]:
+        """What has been learned from ``table`` [N, F] and ``labels`` int64 [N], in arrays."""
+
+    def training_rows(self, arrays: Arrays, matrix: Floats, labels: Array) -> NDArray[np.float32]:
+        """What each member reads of the rows that were fitted: [E, N, features]."""
+
+    def rows(self, arrays: Arrays, matrix: Floats) -> NDArray[np.float32]:
+        """What each member reads of test rows: [E, M, features]."""
+
+    def labels(self, arrays: Arrays, labels: Array) -> NDArray[np.int64]:
+        """What each member is told that the classes of the training rows are: [E, N]."""
+
+    def probabilities(self, arrays: Arrays, logits: Array) -> tuple[Floats, Floats]:
+        """Logits [E, M, at least C] to probabilities [M, C], and those of each member [E, M, C]."""
+
+
+def pipeline(name: str) -> Pipeline:
+    """The pipeline that a configuration names.
+
+    Raises:
+        InvalidInput: if there is none of that name.
+    """
+    if name == "v1":
+        from foretoken.models.tabpfn.v1 import V1Pipeline  # noqa: PLC0415
+
+        return V1Pipeline()
+    if name == "ordered":
+        from foretoken.models.tabpfn.ordered import OrderedPipeline  # noqa: PLC0415
+
+        return OrderedPipeline()
+    raise InvalidInput(f"no pipeline {name!r}; there are 'ordered' and 'v1'")

@@ -1,0 +1,291 @@
+"""TabPFN's request logic: a table to a context, rows and a context to class probabilities.
+
+A context's arrays are ``schema`` (JSON: columns, classes, options, notes) and, for each shard i,
+what the pipeline learned under ``i/``. Its states hold the training rows' keys and values, those of
+up to ``GROUP`` ensemble members in each, so that a group is one call.
+
+Letters: N training rows, M test rows, E members, C classes, F features.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Array, Arrays, Call, Config, Context, Host, Steps
+from foretoken.models.tabpfn import classes as labelled
+from foretoken.models.tabpfn.columns import Floats, Schema, Table, learned
+from foretoken.models.tabpfn.pipelines import Options, pipeline
+from foretoken.models.tabpfn.shards import Limits, Shard, shards
+from foretoken.models.tasks import TabularReply, TabularRequest
+
+__all__ = ["TabularPredictor"]
+
+GROUP = 4  # members in one call
+CHUNK = 1024  # test rows in one call
+INLINE = 1 << 15  # numbers that are computed at once, rather than in a thread
+VERSION = 1  # of what this module does; the pipeline has one of its own
+FLOAT, INT = 4, 8  # bytes
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a context's ``schema`` says."""
+
+    schema: Schema
+    used: NDArray[np.intp]  # columns that pipelines see
+    classes: Array
+    options: Mapping[str, Any]
+    notes: tuple[str, ...]
+    columns: tuple[NDArray[np.intp], ...]  # of each shard, among those used
+
+    @classmethod
+    def parse(cls, text: bytes) -> _Known:
+        said = json.loads(text)
+        return cls(
+            Schema.heard(said["columns"]),
+            np.array(said["used"], np.intp),
+            labelled.heard(said["classes"]),
+            said["options"],
+            tuple(said["notes"]),
+            tuple(np.array(columns, np.intp) for columns in said["shards"]),
+        )
+
+
+class TabularPredictor:
+    """Answers ``TabularRequest``s; see ``foretoken.models.kinds.InContext``.
+
+    Options of a request are those of ``pipelines.Options``.
+
+    Args:
+        config: of the network, with all fields.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._pipeline = pipeline(config["pipeline"])
+        self._limits = Limits(config["rows"], config["features"], config["classes"])
+        heads = config["shared"] or config["heads"]
+        self._layers = config["layers"]
+        self._row = 2 * config["layers"] * heads * (config["width"] // config["heads"])
+        self._known = lru_cache(maxsize=64)(_Known.parse)  # decoded schemas, by their bytes
+        self.version = 1000 * self._pipeline.version + VERSION
+
+    def fit(self, request: TabularRequest) -> Steps:
+        """One call of ``encode_context`` for each group of members; the reply is a ``Context``."""
+        options = self._options(request)
+        groups: list[Arrays] = []
+        arrays: dict[str, Array] = {}
+
+        def work() -> None:
+            groups.extend(self._fitted(request, options, arrays))
+
+        yield Host(work)
+        states = yield [Call("encode_context", group) for group in groups]
+        return Context(
+            arrays, tuple({**s, "n": g["n"]} for s, g in zip(states, groups, strict=True))
+        )
+
+    def nbytes(self, request: TabularRequest) -> int:
+        """Bytes of the states of the request's context, without computing them.
+
+        Raises:
+            InvalidInput, Unsupported: the table is one that ``fit`` refuses by its size or labels.
+        """
+        options = self._options(request)
+        classes, _ = labelled.classes_of(_target(request), self._limits.classes)
+        rows, columns = len(_target(request)), len(request.train)
+        members = options.members
+        if not self._limits.parts(rows, columns, options):
+            members = self._pipeline.members(columns, len(classes), options)
+        return members * (min(rows, self._limits.rows) * self._row * FLOAT + INT)
+
+    def predict(self, request: TabularRequest, state: Context | None = None) -> Steps:
+        """One call of ``query`` for each group and each ``CHUNK`` rows.
+
+        Without a context the request's own is fitted first: the same numbers.
+        """
+        _expect_rows(request)
+        context = state if state is not None else (yield from self.fit(request))
+        known = self._known(context.arrays["schema"].tobytes())
+        if state is not None:
+            self._expect_same(request, known)
+        matrix, notes = yield from _done(
+            lambda: known.schema.matrix(request.test),
+            sum(map(len, request.test.values())),
+        )
+        parts = []
+        for start in range(0, len(matrix), CHUNK):
+            chunk = matrix[start : start + CHUNK]
+            parts.append((yield from self._answered(chunk, context, known)))
+        probabilities, uncertainty = map(np.concatenate, zip(*parts, strict=True))
+        return TabularReply(probabilities, known.classes, uncertainty, (*known.notes, *notes))
+
+    def _options(self, request: TabularRequest) -> Options:
+        return Options.parse(request.options, self._pipeline.defaults)
+
+    def _fitted(
+        self, request: TabularRequest, options: Options, arrays: dict[str, Array]
+    ) -> list[Arrays]:
+        """Inputs of ``encode_context`` for each group; fills the context's ``arrays``."""
+        classes, labels = labelled.classes_of(_target(request), self._limits.classes)
+        self._limits.parts(len(labels), len(request.train), options)
+        schema, table = learned(request.train, request.categorical)
+        used, notes = _used(table, every=self._pipeline.every_column)
+        table = table.part(slice(None), used)
+        chosen = shards(labels, len(request.train), self._limits, options)
+        if len(chosen) > 1:
+            notes.append(_parts_note(chosen, len(labels), len(request.train)))
+        columns = [np.flatnonzero(np.isin(used, shard.columns)) for shard in chosen]
+        said = {
+            "columns": schema.said(),
+            "used": used.tolist(),
+            "classes": labelled.said(classes),
+            "options": asdict(options),
+            "notes": notes,
+            "shards": [each.tolist() for each in columns],
+        }
+        text = json.dumps(said, ensure_ascii=False).encode()
+        arrays["schema"] = np.frombuffer(text, np.uint8)
+        x, y = [], []
+        for i, (shard, some) in enumerate(zip(chosen, columns, strict=True)):
+            part, own = table.part(shard.rows, some), labels[shard.rows]
+            found = self._pipeline.fit(part, own, len(classes), shard.options)
+            arrays.update({f"{i}/{name}": array for name, array in found.items()})
+            x.append(self._pipeline.training_rows(found, part.matrix, own))
+            y.append(self._pipeline.labels(found, own))
+        return _groups(_stacked(x), np.concatenate(y))
+
+    def _expect_same(self, request: TabularRequest, known: _Known) -> None:
+        given = asdict(Options.parse(request.options, known.options))
+        if changed := sorted(name for name in given if given[name] != known.options[name]):
+            raise InvalidInput(
+                f"options {changed} differ from those that the context was fitted with: leave "
+                "them out, or fit again"
+            )
+        if request.categorical - known.schema.categorical and not request.train:
+            other = sorted(request.categorical - known.schema.categorical)
+            raise InvalidInput(
+                f"columns {other} were not fitted as categorical: leave them out, or fit again"
+            )
+
+    def _answered(self, matrix: Floats, context: Context, known: _Known) -> Steps:
+        """Probabilities [M, C] and uncertainty [M] of some rows."""
+        arrays = [_of_shard(context.arrays, i) for i in range(len(known.columns))]
+        members = sum(len(cast("Arrays", state)["n"]) for state in context.states)
+
+        def features() -> NDArray[np.float32]:
+            table = matrix[:, known.used]
+            each = zip(arrays, known.columns, strict=True)
+            return _stacked([self._pipeline.rows(own, table[:, some]) for own, some in each])
+
+        x = yield from _done(features, matrix.size * members)
+        calls, start = [], 0
+        for state in context.states:
+            end = start + len(cast("Arrays", state)["n"])
+            calls.append(Call("query", {"x": x[start:end]}, state))
+            start = end
+        outputs = yield calls
+        logits = np.concatenate([output["logits"] for output in outputs])
+        return self._mixed(logits, arrays)
+
+    def _mixed(self, logits: Array, arrays: Sequence[Arrays]) -> tuple[Floats, Floats]:
+        if len(arrays) == 1:
+            probabilities, members = self._pipeline.probabilities(arrays[0], logits)
+        else:
+            each = [
+                self._pipeline.probabilities(own, one[None])[1]
+                for own, one in zip(arrays, logits, strict=True)
+            ]
+            members = np.concatenate(each)
+            probabilities = members.mean(axis=0)
+        spread = _entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0)
+        return probabilities, np.maximum(spread, 0.0)
+
+
+def _done(work: Callable[[], Any], size: int) -> Steps:
+    """What ``work`` returns, in a thread if it is about more than ``INLINE`` numbers."""
+    if size <= INLINE:
+        return work()
+    return (yield Host(work))
+
+
+def _target(request: TabularRequest) -> Array:
+    if request.target is None:
+        raise InvalidInput("there is no target: give a label for each row to learn from")
+    return request.target
+
+
+def _expect_rows(request: TabularRequest) -> None:
+    if not request.test or not len(next(iter(request.test.values()))):
+        raise InvalidInput("there are no rows to classify: give at least one column and row")
+
+
+def _used(table: Table, *, every: bool) -> tuple[NDArray[np.intp], list[str]]:
+    """Indices of the columns that pipelines see, and a note on each that none of them uses.
+
+    Raises:
+        InvalidInput: if no column holds two values.
+    """
+    used: list[int] = []
+    notes: list[str] = []
+    seen: dict[bytes, str] = {}
+    for j, name in enumerate(table.names):
+        column = table.matrix[:, j]
+        missing = np.isnan(column)
+        same = missing.all() or (not missing.any() and (column == column[0]).all())
+        twin = seen.setdefault(column.tobytes(), name)
+        if same:
+            what = "holds no value" if missing.all() else "is constant"
+            notes.append(f"column {name!r} {what} and is not used")
+        elif twin != name and not every:
+            notes.append(f"column {name!r} repeats {twin!r} and is not used")
+        else:
+            used.append(j)
+    if not used:
+        raise InvalidInput(
+            "no column tells rows apart, all are constant or empty: give one that holds at least "
+            "two values"
+        )
+    return np.array(list(range(len(table.names))) if every else used, np.intp), notes
+
+
+def _parts_note(chosen: Sequence[Shard], rows: int, columns: int) -> str:
+    one = chosen[0]
+    return (
+        f"each of the {len(chosen)} ensemble members learned from {len(one.rows)} of {rows} rows, "
+        f"drawn in proportion to the classes, and {len(one.columns)} of {columns} columns"
+    )
+
+
+def _stacked(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Members of all shards, [E, rows, F], zeros after the features of those with fewer."""
+    if len(parts) == 1:
+        return parts[0]
+    F = max(part.shape[2] for part in parts)
+    return np.concatenate([np.pad(p, ((0, 0), (0, 0), (0, F - p.shape[2]))) for p in parts])
+
+
+def _groups(x: NDArray[np.float32], y: NDArray[np.int64]) -> list[Arrays]:
+    E, N = y.shape
+    n = np.full(E, N, np.int64)
+    cuts = [slice(start, start + GROUP) for start in range(0, E, GROUP)]
+    return [{"x": x[cut], "y": y[cut], "n": n[cut]} for cut in cuts]
+
+
+def _of_shard(arrays: Arrays, i: int) -> dict[str, Array]:
+    prefix = f"{i}/"
+    return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+
+
+def _entropy(p: Floats) -> Floats:
+    """Of distributions [..., C], in nats."""
+    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+    entropy: Floats = -(p * logs).sum(axis=-1)
+    return entropy
