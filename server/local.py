@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from foretoken.server.plane import Plane
+from foretoken.models.tasks import TabularRequest
+from foretoken.records import ContextRecord
+from foretoken.server.contexts.contexts import Fitted
+from foretoken.server.plane import Answers, Plane
 from foretoken.server.registry.registry import Registry
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Terms
@@ -43,15 +46,48 @@ class LocalPlane:
             requests: all of one task.
             key: decides which side of a canary answers.
         """
-        return self.run(self._predict(model, requests, Terms(key=key)))
+        return self.answer(model, requests, key).replies
+
+    def answer(self, model: str, requests: Sequence[Any], key: str | None = None) -> Answers:
+        """The same, with the version that answered, and whether contexts were there.
+
+        ``model`` may be empty for requests with a context.
+        """
+        return self.run(self._answer(model, requests, Terms(key=key)))
+
+    def fit(self, model: str, request: TabularRequest, key: str | None = None) -> Fitted:
+        """Fit a training set and keep it; see ``Plane.fit``."""
+        terms = Terms(key=key)
+        return self.run(self._followed(lambda: self.plane.fit(model, request, terms)))
+
+    def measure(self, model: str, request: TabularRequest, key: str | None = None) -> int:
+        """Bytes that the context of a training set would take; see ``Plane.measure``."""
+        terms = Terms(key=key)
+        return self.run(self._followed(lambda: self.plane.measure(model, request, terms)))
+
+    def context(self, context: str) -> ContextRecord:
+        """What there is to know of a context; see ``Plane.context``."""
+        return self.run(self.plane.context(context))
+
+    def contexts(self, model: str | None = None) -> list[ContextRecord]:
+        """All contexts, of one model or of all; see ``Plane.contexts``."""
+        return self.run(self.plane.contexts(model=model))
+
+    def delete_context(self, context: str) -> None:
+        """Erase a context; see ``Plane.delete_context``."""
+        self.run(self.plane.delete_context(context))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Have ``work`` done on the plane's loop, and wait for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    async def _predict(self, model: str, requests: Sequence[Any], terms: Terms) -> list[Any]:
+    async def _answer(self, model: str, requests: Sequence[Any], terms: Terms) -> Answers:
+        return await self._followed(lambda: self.plane.predict(model, requests, terms))
+
+    async def _followed(self, do: Callable[[], Awaitable[T]]) -> T:
+        """What ``do()`` returns, by what the registry says now."""
         await self.plane.follow(everything=True)
-        return (await self.plane.predict(model, requests, terms)).replies
+        return await do()
 
     def close(self) -> None:
         """Release the loaded models, and end the thread."""

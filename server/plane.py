@@ -23,7 +23,12 @@ from foretoken.errors import (
     NotFound,
     Unavailable,
 )
-from foretoken.models.tasks import Task, task_of
+from foretoken.models.contract import Steps
+from foretoken.models.kinds import Kind
+from foretoken.models.tasks import TabularRequest, Task, task_of
+from foretoken.records import ContextRecord
+from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
+from foretoken.server.contexts.housekeeping import Housekeeping
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
 from foretoken.server.engine.observer import SILENT, Observer, Served
@@ -43,11 +48,20 @@ ANYONE = Terms()
 
 
 class Answers(NamedTuple):
-    """Replies of one version, in the order of the requests, and the seconds they took."""
+    """Replies of one version, in the order of the requests.
+
+    Args:
+        replies: one a request.
+        version: that answered.
+        seconds: that they took.
+        hits: of each request, whether its training set had been fitted before; None for models
+            that keep no contexts.
+    """
 
     replies: list[Any]
     version: Version
     seconds: float
+    hits: tuple[bool | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,8 @@ class Plane:
         self._batcher = Batcher(count, self._pool, observer)
         self._models = LoadedModels(settings.model_bytes, self._dropped)
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
+        self._contexts = Contexts(registry, settings, observer, self._found, self._driven)
+        self._housekeeping = Housekeeping(registry, self._contexts, settings, observer)
         self._options: dict[str, tuple[int, ServingOptions]] = {}
         self._follower: asyncio.Task[None] | None = None
         self._broken: set[str] = set()  # versions whose last load failed
@@ -98,20 +114,26 @@ class Plane:
         Cancelling withdraws them.
 
         Args:
-            model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
-            requests: of the task that the model's family answers.
+            model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``; may be empty for
+                requests with a context.
+            requests: of the task that the model's family answers; one with a context is answered
+                by the version that it was fitted with, whatever the alias points at.
             terms: who asks, until when, how urgently, and on which side of a canary.
             emit: receives partial replies, with the index of their request.
 
         Raises:
-            NotFound: if there is no such model, version or alias for the caller.
-            InvalidInput: if a request is of another task or not acceptable to the model.
+            NotFound: if there is no such model, version, alias or context for the caller.
+            InvalidInput: if a request is of another task or not acceptable to the model, or a
+                context is of another model.
+            FailedPrecondition: if the version of a context was deleted.
             Overloaded: if there is no room, or no time before the deadline.
             DeadlineExceeded: if the deadline passes.
             PermissionDenied: if the caller may not predict.
             Unavailable: if the model has been unloaded, or the plane is closing.
             DataLoss: if the version's files are not what was registered.
         """
+        if any(map(_with_context, requests)):
+            return await self._with_contexts(model, requests, terms, emit)
         return await self.answer(await self.describe(model, terms), requests, terms, emit)
 
     async def answer(
@@ -122,24 +144,145 @@ class Plane:
         emit: Callable[[int, Any], None] = lambda _index, _reply: None,
     ) -> Answers:
         """Answer as ``predict`` does, by a version that ``describe`` gave for the same terms."""
-        began = time.monotonic()
-        if terms.deadline <= began:
-            raise DeadlineExceeded("the deadline had passed when the request arrived")
-        times, error, version = Times(), "", loaded.version
+        if any(map(_with_context, requests)):
+            return await self._with_contexts(loaded.version.name, requests, terms, emit)
+        began = _in_time(terms)
         self._inflight += 1
         try:
-            steps = [loaded.predictor.predict(request) for request in self._own(loaded, requests)]
+            own = self._own(loaded, requests)
+            if loaded.family.kind is Kind.IN_CONTEXT:
+                seats = [await self._contexts.look_up(loaded, each, terms) for each in own]
+            else:
+                seats = [Seat(loaded, each) for each in own]
+            return await self._answer(loaded, seats, terms, emit, began)
+        finally:
+            self._inflight -= 1
+
+    async def _with_contexts(
+        self,
+        model: str,
+        requests: Sequence[Any],
+        terms: Terms,
+        emit: Callable[[int, Any], None],
+    ) -> Answers:
+        """Answer requests some of which have contexts, which must be of one version."""
+        terms.caller.expect(Scope.PREDICT)
+        began = _in_time(terms)
+        self._inflight += 1
+        try:
+            fitted = {
+                i: await self._contexts.seat(model, request, terms)
+                for i, request in enumerate(requests)
+                if _with_context(request)
+            }
+            loaded = next(iter(fitted.values())).loaded
+            if others := {s.loaded.version.ref for s in fitted.values()} - {loaded.version.ref}:
+                raise InvalidInput(
+                    f"contexts of one call are of one version; these are of {loaded.version.ref} "
+                    f"and {', '.join(sorted(others))}: send them apart"
+                )
+            own = self._own(loaded, requests)
+            seats = [
+                fitted.get(i) or await self._contexts.look_up(loaded, request, terms)
+                for i, request in enumerate(own)
+            ]
+            return await self._answer(loaded, seats, terms, emit, began)
+        finally:
+            self._inflight -= 1
+
+    async def _answer(
+        self,
+        loaded: Loaded,
+        seats: Sequence[Seat],
+        terms: Terms,
+        emit: Callable[[int, Any], None],
+        began: float,
+    ) -> Answers:
+        times, error, version = Times(), "", loaded.version
+        try:
+            predict = loaded.predictor.predict
+            steps = [predict(seat.request, seat.context) for seat in seats]
             replies = await drive(steps, loaded.lanes, self._batcher, terms, emit, times)
         except BaseException as e:
             error = type(e).__name__
             raise
         finally:
-            self._inflight -= 1
             seconds = time.monotonic() - began
             self._observer.served(
                 Served(version.name, version.number, times.queue, times.compute, seconds, error)
             )
-        return Answers(replies, version, seconds)
+        return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
+
+    async def _driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
+        (reply,) = await drive([steps], loaded.lanes, self._batcher, terms)
+        return reply
+
+    # -- contexts ---------------------------------------------------------------------------------
+
+    async def fit(self, model: str, request: TabularRequest, terms: Terms = ANYONE) -> Fitted:
+        """Fit a training set and keep it, or find that it is kept already.
+
+        Equal training sets of one tenant, fitted with one version, are one context. Its version
+        stays the one that answers under ``model`` now.
+
+        Args:
+            model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
+            request: rows to learn from and their target, nothing to predict for.
+            terms: who asks, and until when.
+
+        Raises:
+            As ``predict`` does, and
+            Unsupported: if the model keeps no contexts, or this one is too large for the server.
+            Overloaded: if the tenant's quota is used up.
+        """
+        loaded = await self.describe(model, terms)
+        _in_time(terms)
+        self._inflight += 1
+        try:
+            self._own(loaded, [request])
+            fitted = await self._contexts.fit(loaded, request, terms)
+        finally:
+            self._inflight -= 1
+        await self._housekeeping.tidy()
+        return fitted
+
+    async def measure(self, model: str, request: TabularRequest, terms: Terms = ANYONE) -> int:
+        """Bytes that the context of a training set would take, besides the training set.
+
+        Raises:
+            As ``fit`` does; nothing is computed or kept.
+        """
+        loaded = await self.describe(model, terms)
+        self._own(loaded, [request])
+        return await self._contexts.measure(loaded, request)
+
+    async def context(self, context: str, terms: Terms = ANYONE) -> ContextRecord:
+        """What there is to know of a context.
+
+        Raises:
+            NotFound: if the caller has none of that id.
+            FailedPrecondition: if its version was deleted, and its data with it.
+        """
+        terms.caller.expect(Scope.PREDICT)
+        return await self._contexts.context(context, terms)
+
+    async def contexts(
+        self, terms: Terms = ANYONE, model: str | None = None
+    ) -> list[ContextRecord]:
+        """The caller's contexts, of one model or of all, the last used first."""
+        terms.caller.expect(Scope.PREDICT)
+        return await self._contexts.contexts(terms, model)
+
+    async def delete_context(self, context: str, terms: Terms = ANYONE) -> None:
+        """Erase a context: its training set and all that was computed of it, for all workers.
+
+        Raises:
+            NotFound: if the caller has none of that id.
+        """
+        terms.caller.expect(Scope.PREDICT)
+        await self._contexts.delete(context, terms)
+
+    # -- what answers -----------------------------------------------------------------------------
 
     async def pin(self, model: str, terms: Terms = ANYONE) -> Version:
         """The version that answers under a reference now, loaded; its ``ref`` stays with it.
@@ -267,6 +410,7 @@ class Plane:
         """
         await self._rollouts.catch_up(everything=everything)
         self._let_go()
+        await self._contexts.look()
 
     def _let_go(self) -> None:
         """Forget versions of models that are no longer served, however they came to be held."""
@@ -332,6 +476,8 @@ class Plane:
             try:
                 await self._rollouts.look()
                 self._let_go()
+                await self._contexts.look()
+                await self._housekeeping.tidy()
             except Exception as e:  # to follow ends with the plane, and with nothing else
                 _log.error("cannot follow the registry: %s", said(e))
 
@@ -351,6 +497,20 @@ class Plane:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):
                 await self._follower
+        await self._contexts.close()
+        self._housekeeping.close()
         self._models.clear()
         self._loaders.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _with_context(request: Any) -> bool:
+    return isinstance(request, TabularRequest) and request.context is not None
+
+
+def _in_time(terms: Terms) -> float:
+    """The time now, if that is before the deadline."""
+    now = time.monotonic()
+    if terms.deadline <= now:
+        raise DeadlineExceeded("the deadline had passed when the request arrived")
+    return now

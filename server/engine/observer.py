@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, Protocol
 
-__all__ = ["SILENT", "Batch", "Observer", "Served", "Shed"]
+__all__ = ["SILENT", "Batch", "Lookup", "Observer", "Served", "Shed"]
 
+Lookup = Literal["hit", "miss", "rebuilt"]  # of a context: there, not kept, or computed anew
 Shed = Literal["queue", "deadline"]  # a full queue, or a deadline that cannot be met
 
 
@@ -78,6 +79,15 @@ class Observer(Protocol):
     def waiting(self, model: str, calls: int) -> None:
         """So many calls wait for the model now."""
 
+    def context(self, model: str, lookup: Lookup) -> None:
+        """A request's training set was looked for among the contexts."""
+
+    def contexts_evicted(self, count: int) -> None:
+        """States of so many contexts were removed from the disk to make room."""
+
+    def contexts_kept(self, count: int, table: int, state: int) -> None:
+        """So many contexts are kept now, with so many bytes of training sets and of states."""
+
 
 class _Silent:
     def batch(self, batch: Batch) -> None: ...
@@ -87,6 +97,9 @@ class _Silent:
     def unloaded(self, model: str, version: int) -> None: ...
     def load_failed(self, model: str, version: int, error: BaseException) -> None: ...
     def waiting(self, model: str, calls: int) -> None: ...
+    def context(self, model: str, lookup: Lookup) -> None: ...
+    def contexts_evicted(self, count: int) -> None: ...
+    def contexts_kept(self, count: int, table: int, state: int) -> None: ...
 
 
 SILENT: Observer = _Silent()

@@ -115,6 +115,23 @@ EXPOSED = (
         "foretoken_loaded_bytes", "gauge", ("kind",), "bytes",
         "Memory that is held now for models' weights, each worker's counted.",
     ),
+    Definition(
+        "foretoken_contexts", "gauge", (), "contexts", "Fitted training sets that are kept now.",
+    ),
+    Definition(
+        "foretoken_contexts_bytes", "gauge", ("kind",), "bytes",
+        "What contexts take on the disk: training sets (table), and what models have computed of "
+        "them (state).",
+    ),
+    Definition(
+        "foretoken_context_requests_total", "counter", ("model", "outcome"), "requests",
+        "Training sets that were asked for: kept (hit), not kept (miss), or kept but computed anew "
+        "(rebuilt).",
+    ),
+    Definition(
+        "foretoken_context_evictions_total", "counter", (), "contexts",
+        "Contexts whose state was removed from the disk to make room for another's.",
+    ),
     Definition("foretoken_workers", "gauge", (), "processes", "Workers alive."),
     Definition(
         "foretoken_worker_restarts_total", "counter", (), "restarts",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import foretoken
 from foretoken import errors
-from foretoken.server.engine.observer import Batch, Served, Shed
+from foretoken.server.engine.observer import Batch, Lookup, Served, Shed
 from foretoken.server.metrics.cells import Cells, merge
 from foretoken.server.metrics.definitions import SECONDS
 from foretoken.server.metrics.models import ModelCounts, VersionCounts, cell_of
@@ -124,6 +124,20 @@ class Metrics:
         counts = self._models.get(model) or self._model(model)
         if counts is not self._other:  # several models would overwrite one another
             counts.waiting[0] = calls
+
+    def context(self, model: str, lookup: Lookup) -> None:
+        """A request's training set was looked for among the contexts."""
+        self._model(model).count("foretoken_context_requests_total", lookup)
+
+    def contexts_evicted(self, count: int) -> None:
+        """States of so many contexts were removed from the disk to make room."""
+        cell_of(self._cells, "foretoken_context_evictions_total")[0] += count
+
+    def contexts_kept(self, count: int, table: int, state: int) -> None:
+        """What is kept now; one worker tells of what belongs to all, the others of nothing."""
+        cell_of(self._cells, "foretoken_contexts")[0] = count
+        cell_of(self._cells, "foretoken_contexts_bytes", "table")[0] = table
+        cell_of(self._cells, "foretoken_contexts_bytes", "state")[0] = state
 
     # -- the doors --------------------------------------------------------------------------------
 

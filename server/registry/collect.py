@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,12 +11,12 @@ from itertools import islice
 from sqlalchemy import Connection, delete, select
 
 from foretoken.errors import InvalidInput
-from foretoken.server.registry import schema, versions
+from foretoken.server.registry import contexts, schema, versions
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.records import Record, Status
 from foretoken.server.registry.sqlite import Database
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "collect_contexts"]
 
 _BATCH = 256  # blobs swept in one transaction, so that writers wait for moments only
 LONGEST_GRACE = 10 * 365 * 24 * 3600
@@ -28,7 +28,7 @@ class Collected(Record):
     """What a collection removed.
 
     Args:
-        blobs: that no version refers to.
+        blobs: that no version or context refers to.
         bytes: of those blobs and of unfinished files.
         unfinished: files whose writer died.
         interrupted: references of versions that were PENDING too long and are FAILED now.
@@ -39,6 +39,15 @@ class Collected(Record):
     unfinished: int
     interrupted: tuple[str, ...]
 
+    def __add__(self, other: Collected) -> Collected:
+        """What both removed."""
+        return Collected(
+            self.blobs + other.blobs,
+            self.bytes + other.bytes,
+            self.unfinished + other.unfinished,
+            self.interrupted + other.interrupted,
+        )
+
 
 def collect(database: Database, blobs: BlobStore, grace: float, *, dry_run: bool) -> Collected:
     """Collect what is older than ``grace`` seconds; with ``dry_run`` only say what it would be.
@@ -46,17 +55,42 @@ def collect(database: Database, blobs: BlobStore, grace: float, *, dry_run: bool
     Raises:
         InvalidInput: unless ``grace`` is between 0 and ten years.
     """
+    horizon = _horizon(grace)
+    ended = _end_interrupted(database, horizon, dry_run=dry_run)
+    found = _collect(database, blobs, versions.referenced, horizon, dry_run=dry_run)
+    if not dry_run:
+        _forget_rows_without_blob(database, blobs)
+    return found + Collected(0, 0, 0, ended)
+
+
+def collect_contexts(
+    database: Database, blobs: BlobStore, grace: float, *, dry_run: bool
+) -> Collected:
+    """The same for blobs of contexts."""
+    return _collect(database, blobs, contexts.referenced, _horizon(grace), dry_run=dry_run)
+
+
+def _horizon(grace: float) -> float:
     if not 0 <= grace <= LONGEST_GRACE:
         raise InvalidInput(
             f"grace is a number of seconds from 0 to {LONGEST_GRACE} (ten years), not {grace:g}"
         )
-    horizon = time.time() - grace
-    ended = _end_interrupted(database, horizon, dry_run=dry_run)
+    return time.time() - grace
+
+
+def _collect(
+    database: Database,
+    blobs: BlobStore,
+    referenced: Callable[[Connection, Sequence[str]], set[str]],
+    horizon: float,
+    *,
+    dry_run: bool,
+) -> Collected:
     old = {digest: file.size for digest, file in blobs.list() if file.written <= horizon}
     swept: list[str] = []
     for batch in _batches(sorted(old)):
         with database.write() as connection:
-            unused = sorted(set(batch) - versions.referenced(connection, batch))
+            unused = sorted(set(batch) - referenced(connection, batch))
             orphans = [digest for digest in unused if blobs.written(digest) <= horizon]
             if not dry_run:
                 _sweep(connection, blobs, orphans)
@@ -65,9 +99,8 @@ def collect(database: Database, blobs: BlobStore, grace: float, *, dry_run: bool
     if not dry_run:
         for file in partial:
             blobs.discard(file)
-        _forget_rows_without_blob(database, blobs)
     size = sum(old[digest] for digest in swept) + sum(file.size for file in partial)
-    return Collected(len(swept), size, len(partial), ended)
+    return Collected(len(swept), size, len(partial), ())
 
 
 def _end_interrupted(database: Database, horizon: float, *, dry_run: bool) -> tuple[str, ...]:

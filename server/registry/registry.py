@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
 from foretoken.errors import FailedPrecondition, InvalidInput
 from foretoken.models.artefact import Artefact
-from foretoken.server.registry import aliases, models, rollout, versions
+from foretoken.server.contexts.store import ContextStore
+from foretoken.server.registry import aliases, contexts, models, rollout, versions
 from foretoken.server.registry.admission import Admission, Check
 from foretoken.server.registry.blobs import BlobStore
-from foretoken.server.registry.collect import Collected, collect
+from foretoken.server.registry.collect import Collected, collect, collect_contexts
 from foretoken.server.registry.files import Disk, FileLayer
 from foretoken.server.registry.lookup import alias_of, any_version, expect_model
 from foretoken.server.registry.manifest import Manifest, Signature, family_signature
@@ -38,6 +40,7 @@ __all__ = ["Registry", "ServingOptions", "Version"]
 
 CATALOGUE = "registry.sqlite3"
 BLOBS = "blobs"
+CONTEXTS = "contexts"  # blobs of contexts: training sets, and states computed of them
 BACKUPS = "backups"  # copies of the catalogue made before a migration
 PAGE = 100
 LONGEST_PAGE = 1000
@@ -52,15 +55,23 @@ class Registry:
     Args:
         database: the catalogue, migrated.
         blobs: where bytes are kept.
+        fitted: where those of contexts are.
         signature: derives a version's signature from its artefact.
 
     Attributes:
+        contexts: the training sets that are kept.
+        data_dir: where all of it lies.
         tokens: what callers of a server show.
     """
 
-    def __init__(self, database: Database, blobs: BlobStore, signature: Signature) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, fitted: BlobStore, signature: Signature
+    ) -> None:
         self._database = database
         self._blobs = blobs
+        self._fitted = fitted
+        self.contexts = ContextStore(database, fitted)
+        self.data_dir = database.path.parent
         self._admission = Admission(database, blobs, signature)
         self._resolver = Resolver(database)
         self._unserved: tuple[int, frozenset[str]] | None = None
@@ -84,14 +95,16 @@ class Registry:
         """
         if data_dir.exists() and not data_dir.is_dir():
             raise InvalidInput(f"{data_dir} is not a folder; name the data dir's folder")
-        blobs = BlobStore(data_dir / BLOBS, files or Disk())
+        files = files or Disk()
+        blobs = BlobStore(data_dir / BLOBS, files)
+        fitted = BlobStore(data_dir / CONTEXTS, files)
         database = Database(data_dir / CATALOGUE)
         try:
             migrate(database, data_dir / BACKUPS)
         except BaseException:
             database.close()
             raise
-        return cls(database, blobs, signature)
+        return cls(database, blobs, fitted, signature)
 
     # -- registering ------------------------------------------------------------------------------
 
@@ -402,13 +415,18 @@ class Registry:
         """A path that nobody uses, for a file on its way in; ``gc`` removes what is left there."""
         return self._blobs.incoming()
 
-    def delete(self, ref: str) -> Version:
+    def delete(self, ref: str, *, force: bool = False) -> Version:
         """Delete a version, given as ``NAME:VERSION``; ``gc`` frees its bytes later.
+
+        Args:
+            ref: of the version.
+            force: also if contexts were fitted with it: they are erased with it, and whoever asks
+                for one of them is told why.
 
         Raises:
             InvalidInput: if ``ref`` names no version by number.
             NotFound: if there is none.
-            FailedPrecondition: if an alias points at it, or it is still PENDING.
+            FailedPrecondition: if an alias points at it, it is still PENDING, or contexts need it.
         """
         parsed = Ref.parse(ref)
         if parsed.version is None:
@@ -425,6 +443,13 @@ class Registry:
                     f"{ref} is what {names} points at; move that with `foretoken models alias set "
                     f"{held[0]}@{parsed.name} VERSION`, or delete it, first"
                 )
+            fitted = contexts.live(connection, parsed.name, parsed.version, datetime.now(UTC))
+            if fitted and not force:
+                raise FailedPrecondition(
+                    f"{len(fitted)} contexts were fitted with {ref} and need it; delete those "
+                    "first, or delete it with --force, which erases them too"
+                )
+            self.contexts.entomb(connection, fitted)
             versions.remove(connection, parsed.name, parsed.version)
             return version
 
@@ -437,7 +462,10 @@ class Registry:
         return verify(self._blobs, self.all_versions() if ref is None else [self.resolve(ref)])
 
     def gc(self, grace: float = GRACE, *, dry_run: bool = False) -> Collected:
-        """Remove blobs that no version refers to, files left half-written, and dead PENDING rows.
+        """Remove what nobody refers to or waits for.
+
+        That is blobs without a version or a context, files left half-written, PENDING rows whose
+        process died, and contexts whose time is over.
 
         Args:
             grace: seconds; what is younger is left alone, for it may be on its way in.
@@ -446,7 +474,14 @@ class Registry:
         Raises:
             InvalidInput: unless ``grace`` is between 0 and ten years.
         """
-        return collect(self._database, self._blobs, grace, dry_run=dry_run)
+        if not dry_run:
+            self.contexts.expire()
+        of_versions = collect(self._database, self._blobs, grace, dry_run=dry_run)
+        return of_versions + self.collect_contexts(grace, dry_run=dry_run)
+
+    def collect_contexts(self, grace: float = GRACE, *, dry_run: bool = False) -> Collected:
+        """Of what ``gc`` does, that which concerns blobs of contexts."""
+        return collect_contexts(self._database, self._fitted, grace, dry_run=dry_run)
 
     def all_versions(
         self, after: Ref | None = None, *, tenants: AbstractSet[str] | None = None

@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0003"  # the newest migration
+REVISION = "0004"  # the newest migration
 
 metadata = MetaData(
     naming_convention={
@@ -183,4 +183,39 @@ tokens = Table(
     Column("actor", String(128), nullable=False),
     Column("expires", Utc),
     Column("revoked", Utc),
+)
+
+contexts = Table(
+    "contexts",
+    metadata,
+    Column("id", String(68), primary_key=True),  # salted: it tells nothing of what it names
+    Column("tenant", String(128)),  # whose it is; null: of callers without a tenant
+    Column("name", String(128), nullable=False),  # no foreign key: a version may go before it
+    Column("version", Integer, nullable=False),
+    Column("manifest_digest", String(71), nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("classes", JSON, nullable=False),
+    Column("members", Integer, nullable=False),
+    Column("nbytes", BigInteger, nullable=False),  # of its state, whether that is kept or not
+    Column("table_digest", String(71), nullable=False),
+    Column("table_size", BigInteger, nullable=False),
+    Column("kept_digest", String(71)),  # of its state; null while there is none
+    Column("kept_size", BigInteger, nullable=False),
+    Column("problem", Text, nullable=False),  # what is wrong with its table
+    Column("created", Utc, nullable=False),
+    Column("used", Utc, nullable=False),
+    Column("expires", Utc),
+    Column("gone", Utc),  # when its version was deleted; the data went with it
+    Index("ix_contexts_tenant", "tenant", "name"),
+    Index("ix_contexts_version", "name", "version"),
+    Index("ix_contexts_used", "used"),
+    Index("ix_contexts_expires", "expires"),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("value", String(64), nullable=False),  # in hex
 )

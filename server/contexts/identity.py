@@ -1,0 +1,162 @@
+"""What a training set is called: a salted digest of its canonical form.
+
+Two tables that say the same have one canonical form, whatever the order of their columns or the
+width of their numbers. It is what a model is given too, with a context or without, so that an
+answer never depends on which of the equal tables came first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Array
+from foretoken.models.tasks import TabularRequest
+
+__all__ = ["KINDS", "canonical", "context_id", "kind_of", "order", "tenant_key", "text_of"]
+
+FORM = 1  # of the bytes that are hashed; another form makes other ids
+PREFIX = "ctx-"
+KINDS = {"f": "float64", "i": "int64", "b": "bool", "s": "text"}  # of canonical columns
+_DIGITS = re.compile("([0-9]+)")
+
+
+def canonical(request: TabularRequest) -> TabularRequest:
+    """The request in canonical form; equal tables become equal.
+
+    Columns stand in natural order of their names ("x2" before "x10"); floats are float64 with one
+    NaN and no negative zero, ints int64, texts ``object`` with None where a value is missing.
+    Columns to predict for are only put in order. Names of columns that are categorical anyway are
+    dropped from ``categorical``, and whole numbers among options are ints.
+
+    Raises:
+        InvalidInput: naming a column of another dtype or shape.
+    """
+    train = {n: _column(f"column {n!r}", request.train[n]) for n in order(request.train)}
+    categorical = request.categorical
+    if categorical:
+        columns = train or request.test
+        categorical = frozenset(n for n in categorical if kind_of(np.asarray(columns[n])) in "fi")
+    return replace(
+        request,
+        train=train,
+        test={n: request.test[n] for n in order(request.test)},
+        target=None if request.target is None else _column("the target", request.target),
+        categorical=categorical,
+        options={key: _option(key, value) for key, value in sorted(request.options.items())},
+    )
+
+
+def order(columns: Mapping[str, Any]) -> list[str]:
+    """Names of columns in natural order: digits count as numbers."""
+    return sorted(columns, key=_natural)
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    # Texts and numbers alternate, so that what stands at one place is comparable.
+    parts = _DIGITS.split(name)
+    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
+
+
+def kind_of(column: Array) -> str:
+    """The letter of a column's kind, one of ``KINDS``; "?" for any other."""
+    kind = column.dtype.kind
+    return {"f": "f", "i": "i", "u": "i", "b": "b", "U": "s", "O": "s"}.get(kind, "?")
+
+
+def _column(what: str, given: Any) -> Array:
+    column = np.asarray(given)
+    if column.ndim != 1:
+        raise InvalidInput(f"{what} has shape {column.shape}; one value for each row is needed")
+    kind = kind_of(column)
+    if kind == "f":
+        made: Array = column.astype(np.float64) + 0.0  # of zeros, the positive one
+        missing = np.isnan(made)
+        if missing.any():
+            made[missing] = np.nan
+        return made
+    if kind == "i":
+        if column.dtype == np.uint64 and column.size and column.max() > np.iinfo(np.int64).max:
+            raise InvalidInput(f"{what} holds integers beyond 63 bits; pass them as floats or text")
+        return np.ascontiguousarray(column, np.int64)
+    if kind == "b":
+        return np.ascontiguousarray(column)
+    if kind == "s":
+        return _text(what, column)
+    raise InvalidInput(
+        f"{what} has dtype {column.dtype}; columns are float, int, bool or text (None: missing)"
+    )
+
+
+def _text(what: str, column: Array) -> Array:
+    values = column.tolist()
+    for i, value in enumerate(values):
+        if isinstance(value, float) and math.isnan(value):
+            values[i] = None
+        elif not (value is None or isinstance(value, str)):
+            raise InvalidInput(
+                f"{what} mixes texts with {type(value).__name__} (row {i}: {value!r}); a column "
+                "holds numbers, or texts and None"
+            )
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made
+
+
+def _option(key: str, value: float | str) -> float | str:
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if not math.isfinite(number):
+        raise InvalidInput(f"option {key!r} is {number}; options are finite numbers or texts")
+    return int(number) if number.is_integer() else number
+
+
+def tenant_key(secret: bytes, tenant: str | None) -> bytes:
+    """What salts the ids of one tenant's contexts; None is a tenant of its own."""
+    return hmac.digest(secret, json.dumps(tenant).encode(), "sha256")
+
+
+def context_id(key: bytes, manifest: str, version: int, request: TabularRequest) -> str:
+    """The id of a training set with one version of a model.
+
+    Args:
+        key: of the tenant.
+        manifest: digest of the version's manifest.
+        version: of the predictor.
+        request: in canonical form.
+    """
+    hasher = hmac.new(key, digestmod=hashlib.sha256)
+    target = request.target
+    head = {
+        "form": FORM,
+        "manifest": manifest,
+        "predictor": version,
+        "columns": [(name, kind_of(column)) for name, column in request.train.items()],
+        "target": None if target is None else kind_of(target),
+        "categorical": sorted(request.categorical),
+        "options": sorted(
+            (k, float(v) if not isinstance(v, str) else v) for k, v in request.options.items()
+        ),
+    }
+    parts = [json.dumps(head).encode()]
+    columns = (*request.train.values(), *(() if target is None else (target,)))
+    parts += [text_of(c) if c.dtype == object else c.view(np.uint8).data for c in columns]
+    for part in parts:  # each behind its length, so that no two tables have the same bytes
+        hasher.update(len(part).to_bytes(8, "little"))
+        hasher.update(part)
+    return PREFIX + hasher.hexdigest()
+
+
+def text_of(column: Array) -> bytes:
+    """Texts and Nones as JSON in ASCII, whatever the texts hold."""
+    return json.dumps(column.tolist()).encode()

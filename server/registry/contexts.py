@@ -1,0 +1,222 @@
+"""Contexts in the catalogue: each function is a few statements in its caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, or_, select
+from sqlalchemy import update as change
+
+from foretoken.records import ContextRecord
+from foretoken.server.registry import schema
+
+__all__ = [
+    "StoredContext",
+    "Totals",
+    "add",
+    "entomb",
+    "expired",
+    "get",
+    "get_many",
+    "kept",
+    "live",
+    "of_tenant",
+    "referenced",
+    "remove",
+    "totals",
+    "update",
+    "used_bytes",
+]
+
+_C = schema.contexts.c
+
+
+@dataclass(frozen=True)
+class StoredContext:
+    """A context as the catalogue has it.
+
+    Args:
+        record: what is told of it.
+        tenant: whose it is; None: of callers without a tenant.
+        manifest_digest: of the version that it was made on.
+        table_digest, table_size: of the blob with its training set.
+        kept_digest: of the blob with its state, if there is one.
+        problem: what is wrong with the training set's blob, empty if nothing is known to be.
+        gone: when its version was deleted, and its data with it.
+    """
+
+    record: ContextRecord
+    tenant: str | None
+    manifest_digest: str
+    table_digest: str
+    table_size: int
+    kept_digest: str | None
+    problem: str = ""
+    gone: datetime | None = None
+
+    @property
+    def blobs(self) -> list[str]:
+        """Digests of all that lies on the disk."""
+        return [self.table_digest, *([self.kept_digest] if self.kept_digest else [])]
+
+
+class Totals(NamedTuple):
+    """Of all contexts of a data dir: how many, and the bytes of their tables and states."""
+
+    contexts: int
+    table: int
+    state: int
+
+
+def add(connection: Connection, new: StoredContext) -> None:
+    """Insert a context, in the place of one of that id."""
+    remove(connection, [new.record.id])
+    record = new.record
+    row = {
+        "id": record.id,
+        "tenant": new.tenant,
+        "name": record.model,
+        "version": record.version,
+        "manifest_digest": new.manifest_digest,
+        "rows": record.rows,
+        "columns": list(record.columns),
+        "classes": list(record.classes),
+        "members": record.members,
+        "nbytes": record.nbytes,
+        "table_digest": new.table_digest,
+        "table_size": new.table_size,
+        "kept_digest": new.kept_digest,
+        "kept_size": record.kept_nbytes,
+        "problem": new.problem,
+        "created": record.created,
+        "used": record.used,
+        "expires": record.expires,
+        "gone": new.gone,
+    }
+    connection.execute(insert(schema.contexts).values(row))
+
+
+def get(connection: Connection, context: str) -> StoredContext | None:
+    """The context of that id, whoever it belongs to."""
+    return get_many(connection, [context]).get(context)
+
+
+def get_many(connection: Connection, ids: Sequence[str]) -> dict[str, StoredContext]:
+    """Those of these ids that there are."""
+    rows = connection.execute(select(schema.contexts).where(_C.id.in_(ids)))
+    return {row.id: _stored(row) for row in rows}
+
+
+def of_tenant(
+    connection: Connection, tenant: str | None, model: str | None, now: datetime
+) -> list[StoredContext]:
+    """A tenant's contexts, of one model or of all, the last used first."""
+    wanted = select(schema.contexts).where(_own(tenant), _alive(now))
+    if model is not None:
+        wanted = wanted.where(_C.name == model)
+    rows = connection.execute(wanted.order_by(_C.used.desc(), _C.id))
+    return [_stored(row) for row in rows]
+
+
+def used_bytes(connection: Connection, tenant: str | None, but: str, now: datetime) -> int:
+    """Bytes of a tenant's contexts other than ``but``, counted as if every state were kept."""
+    said = select(func.sum(_C.table_size + _C.nbytes))
+    return connection.scalar(said.where(_own(tenant), _alive(now), _C.id != but)) or 0
+
+
+def live(connection: Connection, name: str, version: int, now: datetime) -> list[str]:
+    """Ids of the contexts that were made on a version."""
+    mine = (_C.name == name) & (_C.version == version) & _alive(now)
+    return list(connection.scalars(select(_C.id).where(mine)))
+
+
+def kept(connection: Connection) -> list[StoredContext]:
+    """Contexts whose state is on the disk, the least recently used first."""
+    wanted = select(schema.contexts).where(_C.kept_digest.is_not(None))
+    return [_stored(row) for row in connection.execute(wanted.order_by(_C.used, _C.id))]
+
+
+def expired(connection: Connection, now: datetime) -> list[StoredContext]:
+    """Contexts whose time is over, tombs among them."""
+    rows = connection.execute(select(schema.contexts).where(_C.expires <= now))
+    return [_stored(row) for row in rows]
+
+
+def totals(connection: Connection) -> Totals:
+    """Sums over all contexts."""
+    table = func.sum(case((_C.gone.is_(None), _C.table_size), else_=0))
+    sums = select(func.count(), table, func.sum(_C.kept_size)).where(_C.gone.is_(None))
+    count, tables, states = connection.execute(sums).one()
+    return Totals(count, tables or 0, states or 0)
+
+
+def update(connection: Connection, ids: Iterable[str], values: Mapping[str, Any]) -> None:
+    """Set columns of some contexts."""
+    connection.execute(change(schema.contexts).where(_C.id.in_(list(ids))).values(**values))
+
+
+def entomb(connection: Connection, ids: Sequence[str], now: datetime) -> None:
+    """Leave of some contexts only that they were there; their blobs are the caller's to remove."""
+    nothing: dict[str, Any] = {
+        "gone": now,
+        "rows": 0,
+        "columns": [],
+        "classes": [],
+        "nbytes": 0,
+        "table_size": 0,
+        "kept_digest": None,
+        "kept_size": 0,
+    }
+    update(connection, ids, nothing)
+
+
+def remove(connection: Connection, ids: Iterable[str]) -> None:
+    """Delete the rows of some contexts; their blobs are the caller's to remove."""
+    connection.execute(delete(schema.contexts).where(_C.id.in_(list(ids))))
+
+
+def referenced(connection: Connection, digests: Sequence[str]) -> set[str]:
+    """Those of ``digests`` that a context consists of."""
+    alive = _C.gone.is_(None)
+    tables = select(_C.table_digest).where(_C.table_digest.in_(digests), alive)
+    states = select(_C.kept_digest).where(_C.kept_digest.in_(digests), alive)
+    found = {*connection.scalars(tables), *connection.scalars(states)}
+    return {digest for digest in found if digest is not None}
+
+
+def _own(tenant: str | None) -> ColumnElement[bool]:
+    return _C.tenant.is_(None) if tenant is None else _C.tenant == tenant
+
+
+def _alive(now: datetime) -> ColumnElement[bool]:
+    return _C.gone.is_(None) & or_(_C.expires.is_(None), _C.expires > now)
+
+
+def _stored(row: Row[Any]) -> StoredContext:
+    record = ContextRecord(
+        id=row.id,
+        model=row.name,
+        version=row.version,
+        rows=row.rows,
+        columns=tuple(row.columns),
+        classes=tuple(row.classes),
+        members=row.members,
+        nbytes=row.nbytes,
+        kept_nbytes=row.kept_size,
+        created=row.created,
+        used=row.used,
+        expires=row.expires,
+    )
+    return StoredContext(
+        record,
+        row.tenant,
+        row.manifest_digest,
+        row.table_digest,
+        row.table_size,
+        row.kept_digest,
+        row.problem,
+        row.gone,
+    )
