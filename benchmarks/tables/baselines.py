@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.common import RESULTS, keep
-from benchmarks.tables.validation import Floats, Labels, Probabilities, evaluate
+from benchmarks.tables.validation import SPLITS, Floats, Labels, Probabilities, evaluate
 
 __all__ = ["BASELINES", "SETTINGS", "baselines"]
 
@@ -121,7 +121,7 @@ def typed(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """With pandas' category type, of the categories that training rows have."""
     present = {c: np.unique(train[c].dropna()).astype(np.int64) for c in categorical}
-    kinds = {c: pd.CategoricalDtype(codes) for c, codes in present.items()}
+    kinds = {c: pd.CategoricalDtype(pd.Index(codes)) for c, codes in present.items()}
     known = test.assign(**{c: test[c].where(test[c].isin(kinds[c].categories)) for c in kinds})
     return train.astype(kinds), known.astype(kinds)
 
@@ -141,22 +141,24 @@ BASELINES: dict[str, Callable[..., tuple[Labels, Floats]]] = {
 }
 
 
-def baselines(again: bool = False) -> dict[str, list[dict[str, Any]]]:
-    """Rows of every baseline, from the kept file; what it lacks is computed and kept.
+def baselines(again: bool = False) -> dict[str, Any]:
+    """What the kept file says of every baseline; what it lacks is computed and kept.
 
     Args:
         again: compute all of them, whatever is kept.
+
+    Returns:
+        "rows" by method, see ``evaluate``; "settings" by method; "versions" by package; "seed".
     """
     path = RESULTS / f"{FILE}.json"
-    known = json.loads(path.read_text("utf-8")) if path.exists() and not again else {}
-    rows: dict[str, Any] = dict(known.get("rows", {}))
+    known = json.loads(path.read_text("utf-8")) if path.exists() and not again else {"rows": {}}
     for name, method in BASELINES.items():
-        if name in rows:
-            continue
-        rows[name] = scored(method)
-        versions = {package: version(package) for package in PACKAGES}
-        keep(FILE, {"versions": versions, "seed": SEED, "settings": SETTINGS, "rows": rows})
-    return {name: rows[name] for name in BASELINES}
+        if name not in known["rows"]:
+            rows = {**known["rows"], name: scored(method)}
+            versions = {package: version(package) for package in PACKAGES}
+            known = {"versions": versions, "seed": SEED, "settings": SETTINGS, "rows": rows}
+            keep(FILE, known)
+    return {name: known[name] for name in ("rows", "settings", "versions", "seed")}
 
 
 def scored(method: Probabilities) -> list[dict[str, Any]]:
@@ -164,7 +166,7 @@ def scored(method: Probabilities) -> list[dict[str, Any]]:
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     with threadpool_limits(1):
-        rows: list[dict[str, Any]] = evaluate(method, (1, 2, 3, 4, 5))["rows"]
+        rows: list[dict[str, Any]] = evaluate(method, SPLITS)["rows"]
     return rows
 
 
