@@ -81,6 +81,7 @@ class TabPFNFamily:
                 inputs=(Tensor("x", "float32", ("B", "M", "F")),),
                 outputs=(Tensor("logits", "float32", ("B", "M", config["classes"])),),
                 reads=(n, *state),
+                rows="M",
             ),
         )
 

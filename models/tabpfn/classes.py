@@ -13,6 +13,11 @@ from foretoken.models.contract import Array
 
 __all__ = ["classes_of", "heard", "said"]
 
+_KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (  # classes, and subclasses that do not count
+    (str, ()),
+    ((bool, np.bool_), ()),
+    ((int, float, np.integer, np.floating), (bool,)),
+)
 _CURE = "labels are int, bool, str, or floats without a fraction"
 
 
@@ -44,13 +49,13 @@ def classes_of(target: Array, most: int) -> tuple[Array, NDArray[np.int64]]:
 def _plain(target: Array) -> Array:
     if target.dtype.kind == "O":
         values = target.tolist()
-        kinds = {type(value) for value in values}
         absent = [i for i, v in enumerate(values) if v is None or v != v]  # noqa: PLR0124
         if absent:
             raise InvalidInput(f"the label of row {absent[0]} is missing: drop such rows")
-        if not (kinds <= {str} or kinds <= {bool, np.bool_} or not kinds & {str, bool, np.bool_}):
+        kinds = {type(value) for value in values}
+        if not any(all(issubclass(k, one) and k not in no for k in kinds) for one, no in _KINDS):
             names = sorted(kind.__name__ for kind in kinds)
-            raise InvalidInput(f"the target mixes {', '.join(names)}: {_CURE}, all of one kind")
+            raise InvalidInput(f"the target holds {', '.join(names)}: {_CURE}, all of one kind")
         target = np.array(values)
     if target.dtype.kind == "f":
         odd = np.flatnonzero(~np.isfinite(target) | (target != np.floor(target)))
@@ -64,6 +69,8 @@ def _plain(target: Array) -> Array:
         return target.astype(np.int64)
     if target.dtype.kind in "bU":
         return target
+    if target.dtype.kind == "T":
+        return target.astype(np.str_)
     raise InvalidInput(f"the target has dtype {target.dtype}: {_CURE}")
 
 

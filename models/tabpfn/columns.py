@@ -196,7 +196,7 @@ def _read(name: str, values: Array) -> tuple[str, Array]:
             return "number", values.astype(np.float64)
         case "b":
             return "bool", values.astype(np.float64)
-        case "U":
+        case "U" | "T":
             return "text", values.astype(object)
         case "O":
             return _read_objects(name, values)
@@ -210,13 +210,13 @@ def _read_objects(name: str, values: Array) -> tuple[str, Array]:
     kinds = {type(v) for v in plain if v is not None}
     if not kinds:
         return "missing", np.full(len(plain), np.nan)
-    if kinds == {str}:
+    if all(issubclass(kind, str) for kind in kinds):
         return "text", np.array(plain, object)
     if kinds <= {bool, np.bool_}:
         return "bool", np.array(plain, np.float64)
     if all(issubclass(kind, (int, float, np.integer, np.floating)) for kind in kinds):
         return "number", np.array(plain, np.float64)
-    row = next(i for i, v in enumerate(plain) if v is not None and type(v) is not str)
+    row = next(i for i, v in enumerate(plain) if v is not None and not isinstance(v, str))
     raise InvalidInput(
         f"column {name!r} holds {type(plain[row]).__name__} at row {row}: {_CURE}, "
         "one kind in a column"

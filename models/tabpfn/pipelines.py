@@ -9,8 +9,9 @@ Letters: N training rows, M test rows, F columns, E members of the ensemble, C c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Protocol
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,15 @@ from foretoken.models.tabpfn.columns import Floats, Table
 __all__ = ["MOST_MEMBERS", "Options", "Pipeline", "pipeline"]
 
 MOST_MEMBERS = 32
+_COMMON, _OWN = ("members", "seed", "temperature", "limit"), ("transform",)
 _CHOICES = {"limit": ("refuse", "subsample"), "transform": ("mix", "none")}
+_RANGES: Mapping[str, tuple[float, float, bool]] = MappingProxyType(  # least, most, whole
+    {
+        "members": (1, MOST_MEMBERS, True),
+        "seed": (0, (1 << 32) - 1, True),
+        "temperature": (1e-3, 1e3, False),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -35,53 +44,54 @@ class Options:
         temperature: logits are divided by it.
         limit: what to do with more rows or columns than the model takes: "refuse", or "subsample",
             which shows each member rows and columns of its own.
-        transform: of "v1": "mix" has every other member see columns after a power transform, "none"
-            has none.
-        first: index of the first member; of members of their own tables, see ``shards``.
+        transform: of "v1" alone: "mix" has every other member see columns after a power transform,
+            "none" has none.
+        first: index of the first member, where members learn from tables of their own.
     """
 
     members: int = 4
     seed: int = 0
     temperature: float = 1.0
     limit: str = "refuse"
-    transform: str = "mix"
+    transform: str = ""
     first: int = 0
 
     @classmethod
     def parse(
         cls, given: Mapping[str, float | str], defaults: Mapping[str, float | str]
     ) -> Options:
-        """The options of a request, others by default.
+        """The options of a request.
+
+        Args:
+            given: by the caller.
+            defaults: of the pipeline, where they differ; an option of its own stands here only.
 
         Raises:
             InvalidInput: for an unknown name or an unacceptable value.
         """
-        known = [field.name for field in fields(cls) if field.name != "first"]
+        known = [*_COMMON, *(name for name in _OWN if defaults.get(name))]
         if unknown := sorted(set(given) - set(known)):
             raise InvalidInput(f"unknown options {unknown}; known are {', '.join(known)}")
         for name, value in given.items():
-            choices = _CHOICES.get(name)
-            if value not in choices if choices else isinstance(value, (str, bool)):
-                accepted = " or ".join(map(repr, choices)) if choices else "a number"
+            if name in _CHOICES and value not in _CHOICES[name]:
+                accepted = " or ".join(map(repr, _CHOICES[name]))
                 raise InvalidInput(f"option {name}={value!r}: accepted is {accepted}")
-        chosen = {**defaults, **given}
-        whole = {name: _whole(name, chosen.pop(name, 0)) for name in ("members", "seed")}
-        return cls(**whole, **chosen)._checked()  # type: ignore[arg-type]
-
-    def _checked(self) -> Options:
-        if not 1 <= self.members <= MOST_MEMBERS:
-            raise InvalidInput(f"option members={self.members}: accepted is 1 to {MOST_MEMBERS}")
-        if not 0 <= self.seed < 1 << 32:
-            raise InvalidInput(f"option seed={self.seed}: accepted is 0 to 2^32 - 1")
-        if not 1e-3 <= self.temperature <= 1e3:
-            raise InvalidInput(f"option temperature={self.temperature}: accepted is 0.001 to 1000")
-        return self
+            if name not in _CHOICES:
+                _expect_number(name, value)
+        chosen: dict[str, Any] = {**defaults, **given}
+        for name in {"members", "seed"} & chosen.keys():
+            chosen[name] = int(chosen[name])
+        return cls(**chosen)
 
 
-def _whole(name: str, value: float | str) -> int:
-    if float(value) != int(value):
-        raise InvalidInput(f"option {name}={value!r}: accepted is a whole number")
-    return int(value)
+def _expect_number(name: str, value: float | str) -> None:
+    low, high, whole = _RANGES[name]
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(
+        value, bool
+    )
+    if not number or not low <= value <= high or (whole and value != int(value)):  # type: ignore[operator]
+        what = "a whole number" if whole else "a number"
+        raise InvalidInput(f"option {name}={value!r}: accepted is {what} from {low} to {high}")
 
 
 class Pipeline(Protocol):
@@ -89,7 +99,7 @@ class Pipeline(Protocol):
 
     version: int  # of what it computes; another one makes other contexts
     every_column: bool  # wants constant and repeated columns too
-    defaults: Mapping[str, float | str]  # of the options that differ from ``Options``'
+    defaults: Mapping[str, float | str]  # of options, see ``Options.parse``
 
     def members(self, columns: int, classes: int, options: Options) -> int:
         """E, for so many columns of the caller's."""

@@ -104,7 +104,8 @@ class TabularPredictor:
         members = options.members
         if not self._limits.parts(rows, columns, options):
             members = self._pipeline.members(columns, len(classes), options)
-        return members * (min(rows, self._limits.rows) * self._row * FLOAT + INT)
+        each: int = min(rows, self._limits.rows) * self._row * FLOAT + INT
+        return members * each
 
     def predict(self, request: TabularRequest, state: Context | None = None) -> Steps:
         """One call of ``query`` for each group and each ``CHUNK`` rows.

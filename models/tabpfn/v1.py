@@ -40,7 +40,9 @@ class V1Pipeline:
 
     version = 1
     every_column = True
-    defaults: Mapping[str, float | str] = MappingProxyType({"members": 3, "temperature": 0.8})
+    defaults: Mapping[str, float | str] = MappingProxyType(
+        {"members": 3, "temperature": 0.8, "transform": "mix"}
+    )
 
     def members(self, columns: int, classes: int, options: Options) -> int:
         """As many as there are configurations, at most."""
@@ -198,5 +200,6 @@ def _squashed(x: Floats, lower: Floats, upper: Floats) -> Floats:
 
 
 def _softmax(logits: Floats) -> Floats:
-    e: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return e / e.sum(axis=-1, keepdims=True)
+    e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    p: Floats = e / e.sum(axis=-1, keepdims=True)
+    return p
