@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     from foretoken.client import AsyncClient as AsyncClient
     from foretoken.client import Client as Client
     from foretoken.estimators import CurveExtrapolator as CurveExtrapolator
+    from foretoken.estimators import TabularClassifier as TabularClassifier
 
 _HOMES = {
     "AsyncClient": "foretoken.client",
     "Client": "foretoken.client",
     "CurveExtrapolator": "foretoken.estimators",
+    "TabularClassifier": "foretoken.estimators",
 }
 
-__all__ = ["AsyncClient", "Client", "CurveExtrapolator", "__version__"]
+__all__ = ["AsyncClient", "Client", "CurveExtrapolator", "TabularClassifier", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

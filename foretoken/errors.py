@@ -5,10 +5,12 @@
     ForetokenError
     ├── CallerError            the request cannot be answered as it stands
     │   ├── InvalidInput         values, shapes, dtypes or options are not acceptable  (ValueError)
+    │   │   └── InvalidType        it is not of a kind that could be  (TypeError, too)
     │   ├── NotFound             no such model, version, alias, context or snapshot  (LookupError)
     │   ├── AlreadyExists        the name is taken
     │   ├── FailedPrecondition   true once, or for another object: ask again after a look
-    │   │   └── StaleGeneration    the alias has moved since it was read
+    │   │   ├── StaleGeneration    the alias has moved since it was read
+    │   │   └── NotFitted          ``fit`` comes first, or again  (ValueError and AttributeError)
     │   ├── Unsupported          a documented limit of this model, runtime or server
     │   ├── Unauthenticated      no valid token
     │   ├── PermissionDenied     the token does not reach that far
@@ -40,6 +42,8 @@ __all__ = [
     "ForetokenWarning",
     "InternalError",
     "InvalidInput",
+    "InvalidType",
+    "NotFitted",
     "NotFound",
     "Overloaded",
     "PermissionDenied",
@@ -62,6 +66,10 @@ class InvalidInput(CallerError, ValueError):
     """Values, shapes, dtypes or options are not acceptable; the message says what would be."""
 
 
+class InvalidType(InvalidInput, TypeError):
+    """Not of a kind that could be acceptable, whatever its value."""
+
+
 class NotFound(CallerError, LookupError):
     """No such model, version, alias, context or snapshot."""
 
@@ -76,6 +84,13 @@ class FailedPrecondition(CallerError):
 
 class StaleGeneration(FailedPrecondition):
     """An alias was moved by someone else between reading and setting it."""
+
+
+class NotFitted(FailedPrecondition, ValueError, AttributeError):
+    """An estimator has not been fitted, or what it was fitted to is kept no longer.
+
+    Estimators raise one that is scikit-learn's ``NotFittedError``, too.
+    """
 
 
 class Unsupported(CallerError):

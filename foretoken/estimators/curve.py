@@ -1,4 +1,4 @@
-"""What a notebook uses: estimators that answer in the caller's own process, or by a server."""
+"""Learning curves, extrapolated in the caller's own process or by a server."""
 
 from __future__ import annotations
 
