@@ -15,6 +15,7 @@ from foretoken.server.doors.oip import oip
 from foretoken.server.doors.reflection import reflection
 from foretoken.server.doors.registry import registry
 from foretoken.server.doors.service import Service
+from foretoken.server.doors.tabular import tabular
 from foretoken.server.log import Log
 from foretoken.server.metrics import Metrics
 from foretoken.server.plane import Plane
@@ -68,6 +69,7 @@ class Serving:
             oip(self._plane, Statistics(self._metrics), self._settings, self._peers.follow),
             self._health.service(),
             curves(self._plane, self._settings),
+            tabular(self._plane, self._settings),
             registry(self._admin, self._settings.data_dir),
         ]
         return [*services, *reflection(services)]

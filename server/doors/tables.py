@@ -1,0 +1,224 @@
+"""Tables on the wire to typed requests, within the server's limits.
+
+Numbers are not copied: they are read-only views of the message. Letters: N labelled rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Array
+from foretoken.models.tasks import TabularRequest
+from foretoken.proto import tabular as wire
+from foretoken.server.contexts.limits import expect_table
+from foretoken.server.settings import Settings
+
+__all__ = ["Columns", "Tables", "unblocked"]
+
+Columns = dict[str, Array]
+R = TypeVar("R")
+
+_LARGE = 1 << 18  # bytes that are decoded in a thread
+_NUMBERS: dict[str, np.dtype[Any]] = {
+    "doubles": np.dtype("<f8"),
+    "integers": np.dtype("<i8"),
+    "booleans": np.dtype("u1"),
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Reads tables.
+
+    Args:
+        settings: for the limits.
+    """
+
+    settings: Settings
+
+    def columns(self, said: wire.Table, what: str) -> Columns:
+        """A table's columns by name, all of one length.
+
+        Args:
+            said: as received.
+            what: it is, for errors.
+
+        Raises:
+            InvalidInput: naming the column or limit, and what would be accepted.
+        """
+        try:
+            found = self._read(said)
+        except InvalidInput as e:
+            raise InvalidInput(f"{what}: {e}") from e
+        if not found:
+            raise InvalidInput(f"{what} has no columns; give at least one")
+        for name, column in found.items():
+            self._expect_short(f"{what}: column {name!r}", column)
+        return found
+
+    def training(self, said: wire.Training) -> TabularRequest:
+        """Labelled rows as a request to fit.
+
+        Raises:
+            InvalidInput: as ``columns`` does; or if the labels are missing or no classes.
+        """
+        columns = self.columns(said.table, "the training table")
+        match said.WhichOneof("classes"):
+            case "target":
+                if said.target not in columns:
+                    raise InvalidInput(
+                        f"the training table has no target column {said.target!r}; its columns "
+                        f"are {_listed(columns)}"
+                    )
+                target = columns.pop(said.target)
+                if not columns:
+                    raise InvalidInput("the training table has the target alone; give features")
+            case "labels":
+                self._sizes(self._rows(said.labels), 1)
+                target = self._column(said.labels)
+                self._expect_short("the target", target)
+            case _:
+                raise InvalidInput("the training set has no labels; give `target` or `labels`")
+        _expect_classes(target)
+        return TabularRequest(
+            train=columns,
+            target=target,
+            categorical=frozenset(said.categorical),
+            options={name: _option(name, option) for name, option in said.options.items()},
+        )
+
+    def test(self, said: wire.Table) -> Columns:
+        """Rows to classify.
+
+        Raises:
+            InvalidInput: as ``columns`` does; or if there are none.
+        """
+        found = self.columns(said, "the test table")
+        if not len(next(iter(found.values()))):
+            raise InvalidInput("the test table has no rows; give at least one")
+        return found
+
+    def _read(self, said: wire.Table) -> Columns:
+        form = said.WhichOneof("form")
+        if form == "columns":
+            return self._columns(said.columns)
+        if form is None:
+            raise InvalidInput("it is empty; give columns, an Arrow stream or CSV")
+        from foretoken.server.doors.arrow import from_arrow, from_csv  # noqa: PLC0415
+
+        if form == "arrow":
+            return from_arrow(said.arrow, self._sizes)
+        return from_csv(said.csv, self._sizes)
+
+    def _columns(self, said: wire.Columns) -> Columns:
+        given = said.columns
+        self._sizes(0, len(given))
+        rows = {self._rows(column) for column in given}
+        if len(rows) > 1:
+            lengths = (f"{column.name!r}: {self._rows(column)}" for column in given)
+            raise InvalidInput(f"columns have different lengths: {_listed(lengths)}")
+        self._sizes(max(rows, default=0), len(given))
+        found = {column.name: self._column(column) for column in given}
+        if len(found) < len(given):
+            names = [column.name for column in given]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise InvalidInput(f"columns have the same name: {twice[:5]}; name each differently")
+        return found
+
+    @staticmethod
+    def _rows(column: wire.Column) -> int:
+        """As many as its bytes say."""
+        kind = column.WhichOneof("values")
+        if kind is None:
+            raise InvalidInput(
+                f"column {column.name!r} has no values; give doubles, integers, booleans or strings"
+            )
+        data = column.strings.codes if kind == "strings" else getattr(column, kind)
+        size = 4 if kind == "strings" else _NUMBERS[kind].itemsize
+        if len(data) % size:
+            raise InvalidInput(
+                f"column {column.name!r} has {len(data)} bytes of {kind}, {size} bytes each"
+            )
+        return len(data) // size
+
+    @staticmethod
+    def _column(column: wire.Column) -> Array:
+        kind = column.WhichOneof("values")
+        assert kind is not None
+        if kind == "strings":
+            return _strings(column)
+        array: Array = np.frombuffer(getattr(column, kind), _NUMBERS[kind])
+        if kind != "booleans":
+            return array
+        if (array > 1).any():
+            row = int(np.argmax(array > 1))
+            raise InvalidInput(
+                f"column {column.name!r}: the boolean of row {row} is {array[row]}; give 0 or 1"
+            )
+        return array.view(np.bool_)
+
+    def _sizes(self, rows: int, columns: int) -> None:
+        expect_table(rows, columns, self.settings)
+
+    def _expect_short(self, what: str, column: Array) -> None:
+        """Refuse text that would take far more memory than the message did."""
+        if column.dtype != object or not column.size:
+            return
+        longest = max(len(value) if value is not None else 0 for value in column)
+        most = self.settings.message_bytes
+        if longest * column.size > most:
+            raise InvalidInput(
+                f"{what} has text of {longest} characters in {column.size} rows; rows times the "
+                f"longest text may be {most} (message_bytes): shorten it"
+            )
+
+
+async def unblocked(size: int, work: Callable[[], R]) -> R:
+    """What ``work`` returns; in a thread if it reads many bytes."""
+    return await asyncio.to_thread(work) if size > _LARGE else work()
+
+
+def _strings(column: wire.Column) -> Array:
+    distinct = column.strings.distinct
+    codes = np.frombuffer(column.strings.codes, "<i4")
+    if codes.size and not -1 <= codes.min() <= codes.max() < len(distinct):
+        row = int(np.flatnonzero((codes < -1) | (codes >= len(distinct)))[0])
+        raise InvalidInput(
+            f"column {column.name!r}: the code of row {row} is {codes[row]}; there are "
+            f"{len(distinct)} distinct strings, from 0, and -1 is missing"
+        )
+    known = np.empty(len(distinct) + 1, object)  # the last entry, None, is what -1 finds
+    known[:-1] = list(distinct)
+    found: Array = known[codes]
+    return found
+
+
+def _expect_classes(target: Array) -> None:
+    cure = "give a class for each row: integers, booleans or text"
+    if target.dtype == object:
+        missing = [row for row, value in enumerate(target) if value is None]
+        if missing:
+            raise InvalidInput(f"the target is missing in row {missing[0]}; {cure}")
+    elif target.dtype.kind == "f":
+        rows = np.flatnonzero(np.isnan(target))
+        where = f"is missing in row {rows[0]}" if rows.size else "holds real numbers"
+        raise InvalidInput(f"the target {where}; {cure}")
+
+
+def _option(name: str, option: wire.Option) -> float | str:
+    kind = option.WhichOneof("value")
+    if kind is None:
+        raise InvalidInput(f"option {name!r} has no value; give a number or a text")
+    value: float | str = option.number if kind == "number" else option.text
+    return value
+
+
+def _listed(said: Iterable[str]) -> str:
+    text = ", ".join(said)
+    return text if len(text) <= 400 else text[:400] + ", ..."
