@@ -6,6 +6,7 @@ import typer
 
 from foretoken.cli import (
     backup,
+    contexts,
     early_stop,
     extrapolate,
     models,
@@ -28,6 +29,7 @@ app.callback(help="Serve models that predict from what they have just seen.")(re
 app.add_typer(models.app, name="models")
 models.app.command("import")(transfer.import_model)
 models.app.command("export")(transfer.export_model)
+app.add_typer(contexts.app, name="contexts")
 app.add_typer(tokens.app, name="tokens")
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)

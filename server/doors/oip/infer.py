@@ -16,8 +16,11 @@ from foretoken.server.doors.oip.parameters import own, terms
 from foretoken.server.doors.oip.tensors import Inputs, decoded, expected
 from foretoken.server.doors.service import Call
 from foretoken.server.doors.tasks.base import Asked, Codec, Limits
+from foretoken.server.doors.tasks.tabular import Kept
 from foretoken.server.plane import Answers, Plane
+from foretoken.server.registry.loaded import Loaded
 from foretoken.server.settings import Settings
+from foretoken.server.terms import Terms
 
 __all__ = ["Inference"]
 
@@ -63,11 +66,19 @@ class Inference:
         tensors = decoded(request, form.inputs, limits)
         asked = codec.decode(tensors, own(request) if request.parameters else {}, limits)
         names = _requested(request, form) if request.outputs else ()
-        answers = await self._plane.answer(loaded, asked.requests, asked_terms)
+        answers = await self._answers(loaded, asked, asked_terms)
         call.answered(answers)
         if codec.work(asked) > _AT_ONCE:
             return await asyncio.to_thread(_reply, request.id, answers, codec, asked, names)
         return _reply(request.id, answers, codec, asked, names)
+
+    async def _answers(self, loaded: Loaded, asked: Asked, asked_terms: Terms) -> Answers:
+        if not asked.fit:
+            return await self._plane.answer(loaded, asked.requests, asked_terms)
+        (request,) = asked.requests
+        fitted = await self._plane.fit(loaded.version.ref, request, asked_terms)
+        kept = Kept(fitted.context.id)
+        return Answers([kept], fitted.version, fitted.seconds, (fitted.cached,))
 
     def _form(self, task: Task) -> _Form:
         form = self._forms[task] = _Form(tasks.codec(task))
@@ -102,10 +113,12 @@ def _reply(
     request_id: str, answers: Answers, codec: Codec, asked: Asked, names: Sequence[str]
 ) -> oip.ModelInferResponse:
     """The outputs ``names``, or all of them, as raw bytes."""
-    version, replies = answers.version, answers.replies
+    version, replies, hits = answers.version, answers.replies, answers.hits
     response = oip.ModelInferResponse(
         model_name=version.name, model_version=str(version.number), id=request_id
     )
+    if hits and None not in hits:
+        response.parameters["cache"].string_param = "HIT" if all(hits) else "MISS"
     for name in names or codec.names(replies):
         array: Array = codec.encode(name, replies, asked)
         datatype, raw = encoded(array)

@@ -73,10 +73,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Asked:
-    """A call's typed requests, and what its codec needs to know again to encode the replies."""
+    """A call's typed requests, and what its codec needs to know again to encode the replies.
+
+    With ``fit``, the one request is to be fitted and kept.
+    """
 
     requests: Sequence[Any]
     layout: Any = None
+    fit: bool = False
 
 
 class Codec(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,22 +21,42 @@ from foretoken.server.doors.tasks.base import (
     texts,
 )
 
-__all__ = ["CODEC", "TabularCodec"]
+__all__ = ["CODEC", "Kept", "TabularCodec"]
 
 ANY = REALS + INTEGERS
+CONTEXT = "context_id"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The reply to a request to fit: the id of the context."""
+
+    context: str
 
 
 class TabularCodec:
-    """``X_train`` [N, F], ``y_train`` [N] and ``X_test`` [M, F] to one ``TabularRequest``."""
+    """``X_train`` [N, F], ``y_train`` [N] and ``X_test`` [M, F] to one ``TabularRequest``.
+
+    A context id stands for the first two; without ``X_test`` they are fitted, and the reply is the
+    id alone.
+    """
 
     inputs = (
-        Tensor("X_train", ANY, (2,)),
-        Tensor("y_train", ("INT64", "INT32", "INT16", "INT8", "UINT8", "BOOL", "BYTES"), (1,)),
-        Tensor("X_test", ANY, (2,)),
+        Tensor("X_train", ANY, (2,), optional=True),
+        Tensor(
+            "y_train",
+            ("INT64", "INT32", "INT16", "INT8", "UINT8", "BOOL", "BYTES"),
+            (1,),
+            optional=True,
+        ),
+        Tensor("X_test", ANY, (2,), optional=True),
+        Tensor(CONTEXT, ("BYTES",), (1,), optional=True),
     )
     outputs = (
         Tensor("probabilities", ("FP64",), (2,)),
-        Tensor("classes", ("INT64", "BYTES"), (1,)),
+        Tensor("classes", ("INT64", "BYTES", "BOOL"), (1,)),
+        Tensor("uncertainty", ("FP64",), (1,)),
+        Tensor(CONTEXT, ("BYTES",), (1,)),
     )
 
     def decode(
@@ -45,33 +66,80 @@ class TabularCodec:
 
         What is missing in a table is NaN. The model limits rows and features.
         """
-        train, target, test = (tensors[each.name] for each in self.inputs)
-        if len(train) != len(target):
+        context = _context(tensors, parameters)
+        test = _columns(tensors["X_test"]) if "X_test" in tensors else {}
+        options = {name: number(parameters, name) or 0.0 for name in parameters if name != CONTEXT}
+        if context is None:
+            train, labels = _labelled(tensors)
+            request = TabularRequest(test, _columns(train), labels, options=options)
+            return Asked([request], "", fit=not test)
+        if given := sorted({"X_train", "y_train"} & set(tensors)):
+            raise InvalidInput(f"context_id stands for {', '.join(given)}; give one or the other")
+        if options:
             raise InvalidInput(
-                f"tensor 'X_train' has {len(train)} rows, 'y_train' {len(target)}: give one label "
-                "for each row"
+                f"a context was fitted with its own options; leave out {', '.join(options)}"
             )
-        if train.shape[1] != test.shape[1] or train.shape[1] == 0:
+        if not test:
+            raise InvalidInput("tensor 'X_test' is missing: the rows to classify by the context")
+        return Asked([TabularRequest(test, context=context)], context)
+
+    def encode(self, name: str, replies: Sequence[TabularReply | Kept], asked: Asked) -> Array:
+        """``classes`` [C] are of the kind of ``y_train``; ``context_id`` [1] may be empty."""
+        reply = replies[0]
+        if name == CONTEXT:
+            return np.array([reply.context if isinstance(reply, Kept) else asked.layout], object)
+        if isinstance(reply, Kept):
             raise InvalidInput(
-                f"tensor 'X_train' has {train.shape[1]} features, 'X_test' {test.shape[1]}: they "
-                "must be the same, at least one"
+                f"output {name!r} needs X_test; without it the labelled rows are fitted, and the "
+                "output is context_id"
             )
-        options = {name: number(parameters, name) or 0.0 for name in parameters}
-        labels = np.array(texts("y_train", target)) if target.dtype == object else target
-        return Asked([TabularRequest(_columns(test), _columns(train), labels, options=options)])
+        array: Array = getattr(reply, name)
+        return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
-    def encode(self, name: str, replies: Sequence[TabularReply], asked: Asked) -> Array:
-        """``probabilities`` [M, C]; ``classes`` [C] are of the kind of ``y_train``."""
-        array: Array = getattr(replies[0], name)
-        return array.astype(np.int64) if array.dtype.kind in "iub" else array
-
-    def names(self, replies: Sequence[TabularReply]) -> Sequence[str]:
-        """All of ``outputs``."""
-        return tuple(tensor.name for tensor in self.outputs)
+    def names(self, replies: Sequence[TabularReply | Kept]) -> Sequence[str]:
+        """The id of what was fitted, or probabilities and classes; the rest must be asked for."""
+        return (CONTEXT,) if isinstance(replies[0], Kept) else ("probabilities", "classes")
 
     def work(self, asked: Asked) -> int:
         """Probabilities are sent as they are."""
         return 1
+
+
+def _context(tensors: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> str | None:
+    """The id in a tensor or parameter, if there is one."""
+    tensor, parameter = tensors.get(CONTEXT), parameters.get(CONTEXT)
+    if tensor is not None and parameter is not None:
+        raise InvalidInput("context_id is given as a tensor and as a parameter; give one of them")
+    if tensor is not None:
+        said = texts(CONTEXT, tensor)
+        if len(said) != 1:
+            raise InvalidInput(f"tensor 'context_id' has {len(said)} elements; give one")
+        parameter = said[0]
+    if parameter is not None and (not isinstance(parameter, str) or not parameter):
+        raise InvalidInput(f"context_id must be the text that a fit gave, not {parameter!r}")
+    return parameter
+
+
+def _labelled(tensors: Mapping[str, Array]) -> tuple[Array, Array]:
+    """``X_train`` and the labels."""
+    if missing := [name for name in ("X_train", "y_train") if name not in tensors]:
+        raise InvalidInput(
+            f"input tensors are missing: {', '.join(missing)}; give X_train, y_train and X_test, "
+            "or context_id and X_test, or, to fit, X_train and y_train"
+        )
+    train, target = tensors["X_train"], tensors["y_train"]
+    if len(train) != len(target):
+        raise InvalidInput(
+            f"tensor 'X_train' has {len(train)} rows, 'y_train' {len(target)}: give one label "
+            "for each row"
+        )
+    test = tensors.get("X_test", train)
+    if train.shape[1] != test.shape[1] or train.shape[1] == 0:
+        raise InvalidInput(
+            f"tensor 'X_train' has {train.shape[1]} features, 'X_test' {test.shape[1]}: they "
+            "must be the same, at least one"
+        )
+    return train, np.array(texts("y_train", target)) if target.dtype == object else target
 
 
 def _columns(table: Array) -> dict[str, Array]:
