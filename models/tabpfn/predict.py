@@ -70,7 +70,9 @@ class TabularPredictor:
 
     def __init__(self, config: Config) -> None:
         self._pipeline = pipeline(config["pipeline"])
-        self._limits = Limits(config["rows"], config["features"], config["classes"])
+        self._limits = Limits(
+            config["rows"], config["features"] - self._pipeline.extra, config["classes"]
+        )
         heads = config["shared"] or config["heads"]
         self._layers = config["layers"]
         self._row = 2 * config["layers"] * heads * (config["width"] // config["heads"])

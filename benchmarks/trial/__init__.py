@@ -1,0 +1,1 @@
+"""Which architecture to train for the bundled table classifier: equal minutes for each."""

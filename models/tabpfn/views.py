@@ -1,0 +1,181 @@
+"""Tables as the network sees them, for training: the pipeline "ordered", batched in torch.
+
+Every step is fitted on the training rows alone, so a test row needs nothing but itself.
+
+1. A numeric column is standardised (or made Gaussian by its ranks), its tails squashed. A column
+   of at most ``LEVELS`` categories becomes indicators; one with missing values also gets an
+   indicator of them, and the missing values become 0, the mean.
+2. Columns are ordered by the share of their variance that lies between the classes, and turned so
+   that the first class lies above the mean: neither the order nor the sign of a column is anything
+   that the network has to learn to ignore. The first ``COLUMNS`` are kept.
+3. Ridge regression on them gives each class a score, for a training row without its own label
+   (leave one out, in closed form), so that both kinds of rows mean the same by it. The penalty is
+   the one with the least leave-one-out error.
+
+A class is known by its place in the order of frequency, turned by a shift. ``ordered`` does the
+same in NumPy for one table; a test holds the two together.
+
+Letters: B tables, N training rows, R rows (training rows first), F columns, E encoded columns,
+C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot, pad
+
+__all__ = ["COLUMNS", "SCORES", "View", "see"]
+
+COLUMNS = 100  # encoded columns that are kept
+LEVELS = 12  # most categories of a column that become indicators
+SCORES = 10  # ridge scores, one for each class there may be; they come first
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of ridge regression, times the number of training rows
+TAIL = 3.0  # standard deviations beyond which a value grows logarithmically
+GAIN = 2.0  # of ridge scores
+
+
+@dataclass(frozen=True)
+class View:
+    """What is done to the tables of a batch.
+
+    Args:
+        gauss: make numeric columns Gaussian by ranks, rather than standardise them.
+        indicators: of categories; else their codes are standardised.
+        shift: of the classes.
+    """
+
+    gauss: bool = False
+    indicators: bool = True
+    shift: int = 0
+
+
+def see(x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View) -> tuple[Tensor, Tensor]:
+    """Features [B, R, SCORES + E] and classes [B, R] as the network gets them.
+
+    Args:
+        x: [B, R, F] raw values, NaN where missing.
+        y: [B, R] classes 0..C-1; those of test rows are only renamed.
+        categorical: [B, F] whether values are codes.
+        N: training rows, which come first.
+        view: which of the ways to look at them.
+    """
+    labels = by_frequency(y, N, view.shift)
+    hot = one_hot(labels[:, :N], SCORES).to(x.dtype)  # [B, N, C]
+    encoded = encode(x, categorical, N, view)
+    encoded = ordered(encoded, hot, N)
+    scores = ridge(encoded, hot, N)
+    return torch.cat([scores, encoded], dim=-1), labels
+
+
+def by_frequency(y: Tensor, N: int, shift: int) -> Tensor:
+    """Classes by falling frequency among the training rows, turned by ``shift``."""
+    counts = one_hot(y[:, :N], SCORES).sum(1)  # [B, C]
+    place = counts.argsort(dim=1, descending=True, stable=True).argsort(1)
+    C = (counts > 0).sum(1, keepdim=True)
+    return (place.gather(1, y) + shift) % C
+
+
+def encode(x: Tensor, categorical: Tensor, N: int, view: View) -> Tensor:
+    """Standardised columns [B, R, E], zeros after those that a table has."""
+    missing = x.isnan()
+    codes = x.nan_to_num(nan=-1.0)
+    levels = torch.where(categorical, codes.amax(1) + 1, 0.0)  # [B, F]
+    split = categorical & (levels <= LEVELS) & view.indicators
+    repeats = torch.where(split, levels, 1.0).long()
+    gaps = missing[:, :N].any(1)  # [B, F]
+    source, level = _spread(repeats, gaps)  # [B, E]; level -1 is a value, -2 a gap, -3 nothing
+    index = source[:, None].expand(-1, x.shape[1], -1)
+    value = x if not view.gauss else torch.where(categorical[:, None], x, _gaussian(x, N))
+    value = value.gather(2, index)
+    is_split = split.gather(1, source) & (level >= 0)
+    wanted = level[:, None].to(x.dtype)
+    hot = torch.where(value.isnan(), value, (codes.gather(2, index) == wanted).to(x.dtype))
+    value = torch.where(is_split[:, None], hot, value)
+    gap = missing.gather(2, index).to(x.dtype)
+    value = torch.where((level == -2)[:, None], gap, value)
+    return _standardised(value, N) * (level > -3)[:, None]
+
+
+def _spread(repeats: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
+    """For each encoded column [B, E] the column that it comes from, and which of its parts."""
+    B, F = repeats.shape
+    total = repeats + gaps.long()
+    ends = total.cumsum(1)  # [B, F]
+    E = int(ends[:, -1].max())
+    slot = torch.arange(E, device=repeats.device).expand(B, E).contiguous()
+    source = torch.searchsorted(ends, slot, right=True)
+    beyond = source >= F
+    source = source.clamp_max(F - 1)
+    part = slot - (ends - total).gather(1, source)
+    many = repeats.gather(1, source)
+    level = torch.where(part >= many, -2, part)
+    level = torch.where((many == 1) & (part == 0), -1, level)
+    return source, torch.where(beyond, -3, level)
+
+
+def _standardised(value: Tensor, N: int) -> Tensor:
+    seen = value[:, :N]
+    mean = seen.nanmean(1, keepdim=True).nan_to_num()
+    var = (seen - mean).square().nanmean(1, keepdim=True).nan_to_num()
+    z = (value - mean) / var.sqrt().clamp_min(1e-12)
+    z = torch.where(var > 1e-12 * (1 + mean.square()), z, 0.0).nan_to_num(nan=0.0)
+    size = z.abs()
+    return torch.where(size > TAIL, z.sign() * (TAIL + (size - TAIL).clamp_min(0).log1p()), z)
+
+
+def _gaussian(x: Tensor, N: int) -> Tensor:
+    """Normal quantiles of the ranks of x [B, R, F] among its first N rows, missing ones kept."""
+    seen = x[:, :N].transpose(1, 2).nan_to_num(nan=torch.inf).sort(-1).values.contiguous()
+    asked = x.transpose(1, 2).contiguous()
+    low = torch.searchsorted(seen, asked.nan_to_num(nan=0.0))
+    high = torch.searchsorted(seen, asked.nan_to_num(nan=0.0), right=True)
+    count = (seen < torch.inf).sum(-1, keepdim=True)
+    u = ((low + high) / 2 + 0.5) / (count + 1)
+    z = torch.erfinv((2 * u - 1).clamp(-0.9999, 0.9999)) * 2**0.5
+    return torch.where(asked.isnan(), asked, z).transpose(1, 2)
+
+
+def ordered(encoded: Tensor, hot: Tensor, N: int) -> Tensor:
+    """The columns that tell classes apart best, best first, turned the same way: [B, R, E]."""
+    counts = hot.sum(1)  # [B, C]
+    means = hot.transpose(1, 2) @ encoded[:, :N] / counts.clamp_min(1)[..., None]  # [B, C, E]
+    between = (counts[..., None] * means.square()).sum(1)
+    total = encoded[:, :N].square().sum(1)
+    share = torch.where(total > 0, between / total.clamp_min(1e-12), -1.0)
+    E = min(COLUMNS, encoded.shape[-1])
+    best = share.round(decimals=6).argsort(dim=1, descending=True, stable=True)[:, :E]
+    sign = torch.where(means[:, 0] < -1e-6, -1.0, 1.0).gather(1, best)
+    return encoded.gather(2, best[:, None].expand(-1, encoded.shape[1], -1)) * sign[:, None]
+
+
+def ridge(encoded: Tensor, hot: Tensor, N: int) -> Tensor:
+    """Ridge scores [B, R, C], those of training rows without their own label."""
+    frequency = hot.mean(1, keepdim=True)
+    target = hot - frequency
+    seen = encoded[:, :N]
+    centre = seen.mean(1, keepdim=True)
+    seen = seen - centre
+    gram = seen.transpose(1, 2) @ seen / N
+    values, vectors = torch.linalg.eigh(gram)
+    turned = seen @ vectors  # [B, N, E]
+    moment = turned.transpose(1, 2) @ target / N  # [B, E, C]
+    best: Tensor | None = None
+    for penalty in PENALTIES:
+        shrunk = 1 / (values.clamp_min(0) + penalty)  # [B, E]
+        weights = shrunk[..., None] * moment
+        lever = (turned.square() * shrunk[:, None]).sum(-1, keepdim=True) / N + 1 / N
+        out = target - (target - turned @ weights) / (1 - lever).clamp_min(1e-2)
+        error = (out - target).square().sum((1, 2))
+        if best is None:
+            best, kept, least = out, weights, error
+        else:
+            better = (error < least)[:, None, None]
+            best, kept = torch.where(better, out, best), torch.where(better, weights, kept)
+            least = torch.minimum(least, error)
+    assert best is not None
+    tested = (encoded[:, N:] - centre) @ (vectors @ kept)
+    scores = torch.cat([best, tested], 1)
+    return GAIN * pad(scores, (0, SCORES - scores.shape[-1]))

@@ -1,0 +1,90 @@
+"""The pipeline in NumPy, for one table, is that which the network was trained with, in torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from foretoken.models.tabpfn.columns import Table
+from foretoken.models.tabpfn.ordered import SCORES, WAYS, OrderedPipeline
+from foretoken.models.tabpfn.pipelines import Options
+from foretoken.models.tabpfn.prior import sample
+from foretoken.models.tabpfn.views import View, see
+
+MEMBERS = 8
+
+
+def drawn(seed, N=90, M=30, F=9):
+    generator = torch.Generator().manual_seed(seed)
+    tables = sample(1, N + M, F, train_rows=N, generator=generator)
+    x, y, categorical = tables.x[0].numpy(), tables.y[0].numpy(), tables.categorical[0].numpy()
+    x = x.astype(np.float64)
+    for j in np.flatnonzero(categorical):  # as a schema does: numbers of the categories known
+        known = np.unique(x[:N, j][~np.isnan(x[:N, j])])
+        at = np.searchsorted(known, x[:, j]).clip(0, len(known) - 1)
+        x[:, j] = np.where(known[at] == x[:, j], at, np.nan)
+    return x, y, categorical, N
+
+
+def fitted(x, y, categorical, N):
+    table = Table(x[:N], categorical, tuple(f"x{j}" for j in range(x.shape[1])))
+    pipeline = OrderedPipeline()
+    options = Options(members=MEMBERS)
+    return pipeline, pipeline.fit(table, y[:N], int(y.max()) + 1, options)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_numpy_sees_what_torch_has_trained_on(seed):
+    x, y, categorical, N = drawn(seed)
+    pipeline, arrays = fitted(x, y, categorical, N)
+    train = pipeline.training_rows(arrays, x[:N], y[:N])
+    test = pipeline.rows(arrays, x[N:])
+    named = pipeline.labels(arrays, y[:N])
+    C = int(y.max()) + 1
+    for i in range(len(train)):
+        view = View(*WAYS[i % 4], (i + i // 4) % C)
+        made, labels = see(
+            torch.from_numpy(x)[None],
+            torch.from_numpy(y)[None],
+            torch.from_numpy(categorical)[None],
+            N,
+            view,
+        )
+        E = int(arrays["kept"][i])
+        wanted = made[0].numpy()
+        np.testing.assert_array_equal(named[i], labels[0, :N].numpy())
+        assert wanted.shape[1] - SCORES >= E
+        assert not np.abs(wanted[:, SCORES + E :]).max(initial=0.0)
+        got = np.concatenate([train[i], test[i]])[:, : SCORES + E]
+        np.testing.assert_allclose(got, wanted[:, : SCORES + E], atol=2e-4)
+
+
+def test_a_row_left_out_is_scored_as_if_it_had_never_been_there():
+    x, y, categorical, N = drawn(3, N=40, M=5)
+    pipeline, arrays = fitted(x, y, categorical, N)
+    rows = pipeline.training_rows(arrays, x[:N], y[:N]).astype(np.float64)
+    named, penalty = arrays["names"][0][y[:N]], float(arrays["penalty"][0])
+    z, C = rows[0][:, SCORES:], int(y.max()) + 1
+    hot = np.eye(C)[named]
+    # An unpenalised intercept is what centring by all rows stands for.
+    design = np.concatenate([z - z.mean(axis=0), np.ones((N, 1))], axis=1)
+    ridge = N * penalty * np.diag([*np.ones(z.shape[1]), 0.0])
+    for left in range(0, N, 7):
+        others = np.delete(np.arange(N), left)
+        gram = design[others].T @ design[others] + ridge
+        weights = np.linalg.solve(gram, design[others].T @ (hot - hot.mean(axis=0))[others])
+        np.testing.assert_allclose(rows[0][left, :C] / 2.0, design[left] @ weights, atol=1e-5)
+
+
+def test_the_order_of_columns_and_the_names_of_classes_say_nothing():
+    x, y, categorical, N = drawn(5)
+    pipeline, arrays = fitted(x, y, categorical, N)
+    train, test = pipeline.training_rows(arrays, x[:N], y[:N]), pipeline.rows(arrays, x[N:])
+    turn = np.random.default_rng(0).permutation(x.shape[1])
+    _, others = fitted(x[:, turn], y, categorical[turn], N)
+    again = pipeline.training_rows(others, x[:N, turn], y[:N])
+    assert np.abs(train.sum(axis=2) - again.sum(axis=2)).max() < 1e-3
+    np.testing.assert_allclose(
+        np.sort(test), np.sort(pipeline.rows(others, x[N:, turn])), atol=1e-4
+    )
