@@ -240,11 +240,9 @@ class Plane:
         self._inflight += 1
         try:
             self._own(loaded, [request])
-            fitted = await self._contexts.fit(loaded, request, terms)
+            return await self._contexts.fit(loaded, request, terms)
         finally:
             self._inflight -= 1
-        await self._housekeeping.tidy()
-        return fitted
 
     async def measure(self, model: str, request: TabularRequest, terms: Terms = ANYONE) -> int:
         """Bytes that the context of a training set would take, besides the training set.
@@ -366,6 +364,11 @@ class Plane:
         ]
 
     @property
+    def contexts_open(self) -> int:
+        """Contexts whose state this process has mapped."""
+        return self._contexts.open
+
+    @property
     def closing(self) -> bool:
         """Whether new requests are refused, because the server drains or has ended."""
         return self._closing
@@ -411,6 +414,7 @@ class Plane:
         await self._rollouts.catch_up(everything=everything)
         self._let_go()
         await self._contexts.look()
+        await self._housekeeping.tidy()
 
     def _let_go(self) -> None:
         """Forget versions of models that are no longer served, however they came to be held."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -19,7 +20,7 @@ from foretoken.models.tasks import TabularRequest
 from foretoken.records import ContextRecord
 from foretoken.server.contexts import states
 from foretoken.server.contexts.flights import Flights
-from foretoken.server.contexts.identity import canonical, context_id, tenant_key
+from foretoken.server.contexts.identity import Fitter, canonical, context_id, tenant_key
 from foretoken.server.contexts.limits import expect_state, expect_training
 from foretoken.server.contexts.opened import Opened, OpenedContexts
 from foretoken.server.contexts.store import Budgets, StoredContext, expiry
@@ -145,8 +146,9 @@ class Contexts:
             self._store.keep, new, request, made, self._budgets
         )
         self._observer.contexts_evicted(evicted)
-        mapped = await asyncio.to_thread(self._store.state, stored)
-        self._opened.put(Opened(stored, seen, mapped))
+        with suppress(DataLoss):  # evicted again already; what was computed is as good
+            made = await asyncio.to_thread(self._store.state, stored)
+        self._opened.put(Opened(stored, seen, made))
         return stored
 
     def _new(
@@ -270,6 +272,8 @@ class Contexts:
             self._store.keep_state, stored, made, self._budgets
         )
         self._observer.contexts_evicted(evicted)
+        with suppress(DataLoss):  # evicted again already; what was computed is as good
+            made = await asyncio.to_thread(self._store.state, stored)
         opened = Opened(stored, seen, made)
         self._opened.put(opened)
         return opened, False
@@ -312,7 +316,7 @@ class Contexts:
                 continue
             if stored is None or stored.kept_digest != opened.stored.kept_digest:
                 self._opened.drop(context)
-            elif opened.seen <= state:
+            else:
                 opened.stored, opened.seen = stored, state
 
     async def note_uses(self) -> None:
@@ -337,9 +341,8 @@ class Contexts:
             if self._secret is None:
                 self._secret = await asyncio.to_thread(self._store.secret)
             key = self._keys[tenant] = tenant_key(self._secret, tenant)
-        salt, predictor = key, _in_context(loaded)
-        digest = loaded.version.manifest_digest
-        return await _aside(request, lambda: context_id(salt, digest, predictor.version, request))
+        salt, model = key, Fitter.of(loaded.version, _in_context(loaded).version)
+        return await _aside(request, lambda: context_id(salt, model, request))
 
     def _note_use(self, context: str) -> None:
         self._used[context] = datetime.now(UTC)

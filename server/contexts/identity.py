@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,20 @@ import numpy as np
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
 from foretoken.models.tasks import TabularRequest
+from foretoken.records import Version
 
-__all__ = ["KINDS", "canonical", "context_id", "kind_of", "order", "tenant_key", "text_of"]
+__all__ = [
+    "Fitter",
+    "canonical",
+    "context_id",
+    "kind_of",
+    "order",
+    "tenant_key",
+    "text_of",
+]
 
 FORM = 1  # of the bytes that are hashed; another form makes other ids
 PREFIX = "ctx-"
-KINDS = {"f": "float64", "i": "int64", "b": "bool", "s": "text"}  # of canonical columns
 _DIGITS = re.compile("([0-9]+)")
 
 
@@ -68,7 +76,7 @@ def _natural(name: str) -> tuple[Any, ...]:
 
 
 def kind_of(column: Array) -> str:
-    """The letter of a column's kind, one of ``KINDS``; "?" for any other."""
+    """Whether a column is of floats ("f"), ints ("i"), bools ("b"), texts ("s") or other ("?")."""
     kind = column.dtype.kind
     return {"f": "f", "i": "i", "u": "i", "b": "b", "U": "s", "O": "s"}.get(kind, "?")
 
@@ -126,27 +134,46 @@ def tenant_key(secret: bytes, tenant: str | None) -> bytes:
     return hmac.digest(secret, json.dumps(tenant).encode(), "sha256")
 
 
-def context_id(key: bytes, manifest: str, version: int, request: TabularRequest) -> str:
-    """The id of a training set with one version of a model.
+@dataclass(frozen=True)
+class Fitter:
+    """What fits a training set: another one makes another context of it.
+
+    Args:
+        model: registered name.
+        version: number.
+        manifest: digest of its manifest, and so of its weights.
+        predictor: version of what happens before the graphs.
+    """
+
+    model: str
+    version: int
+    manifest: str
+    predictor: int
+
+    @classmethod
+    def of(cls, version: Version, predictor: int) -> Fitter:
+        """A version, with that version of the logic."""
+        return cls(version.name, version.number, version.manifest_digest, predictor)
+
+
+def context_id(key: bytes, fitter: Fitter, request: TabularRequest) -> str:
+    """The id of a training set.
 
     Args:
         key: of the tenant.
-        manifest: digest of the version's manifest.
-        version: of the predictor.
+        fitter: what fits it.
         request: in canonical form.
     """
     hasher = hmac.new(key, digestmod=hashlib.sha256)
     target = request.target
+    options = {k: v if isinstance(v, str) else float(v) for k, v in request.options.items()}
     head = {
         "form": FORM,
-        "manifest": manifest,
-        "predictor": version,
+        "fitter": asdict(fitter),
         "columns": [(name, kind_of(column)) for name, column in request.train.items()],
         "target": None if target is None else kind_of(target),
         "categorical": sorted(request.categorical),
-        "options": sorted(
-            (k, float(v) if not isinstance(v, str) else v) for k, v in request.options.items()
-        ),
+        "options": sorted(options.items()),
     }
     parts = [json.dumps(head).encode()]
     columns = (*request.train.values(), *(() if target is None else (target,)))

@@ -36,13 +36,16 @@ _DTYPES = {
 _ALIGN = 64  # bytes at which the first tensor begins: a cache line
 
 
-def stream(context: Context) -> IO[bytes]:
-    """The context's bytes, to be read once; they are made as they are read.
+def stream(name: str, context: Context) -> IO[bytes]:
+    """The bytes of a context called ``name``, to be read once; they are made as they are read.
+
+    The name stands in them, so that equal states of two contexts are different files, of which each
+    can be removed without the other.
 
     Raises:
         InternalError: if an array is not of numbers.
     """
-    return cast("IO[bytes]", _Pieces(_pieces(context)))
+    return cast("IO[bytes]", _Pieces(_pieces(name, context)))
 
 
 def opened(path: Path) -> Context:
@@ -85,9 +88,9 @@ def _named(context: Context) -> Mapping[str, Array]:
     return dict(sorted(named.items(), key=lambda item: (-item[1].itemsize, item[0])))
 
 
-def _pieces(context: Context) -> Iterator[memoryview | bytes]:
+def _pieces(called: str, context: Context) -> Iterator[memoryview | bytes]:
     named = _named(context)
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": {"context": called}}
     end = 0
     for name, array in named.items():
         begin, end = end, end + array.nbytes

@@ -193,7 +193,7 @@ class ContextStore:
 
         def put() -> StoredContext:
             training = self._blobs.put(table)
-            state = self._put(context)
+            state = self._put(new.record.id, context)
             record = replace(new.record, kept_nbytes=state.size)
             return replace(
                 new,
@@ -215,14 +215,14 @@ class ContextStore:
         """
 
         def put() -> StoredContext:
-            state = self._put(context)
+            state = self._put(stored.record.id, context)
             record = replace(stored.record, kept_nbytes=state.size)
             return replace(stored, record=record, kept_digest=state.digest)
 
         return self._commit(put, budgets, self._set_state)
 
-    def _put(self, context: Context) -> BlobRef:
-        return self._blobs.put(states.stream(context))
+    def _put(self, name: str, context: Context) -> BlobRef:
+        return self._blobs.put(states.stream(name, context))
 
     def _commit(
         self,

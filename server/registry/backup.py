@@ -18,12 +18,13 @@ from foretoken.server.registry.blobs import BlobStore, digest_of
 from foretoken.server.registry.contents import (
     CONTENTS,
     FORMAT,
+    GONE,
     BackupSummary,
     Wanted,
     opened,
     wanted,
 )
-from foretoken.server.registry.registry import BLOBS, CATALOGUE
+from foretoken.server.registry.registry import BLOBS, CATALOGUE, CONTEXTS
 from foretoken.server.registry.sqlite import Database
 
 __all__ = ["backup"]
@@ -63,7 +64,7 @@ def backup(data_dir: Path, out: Path, progress: Progress | None = None) -> Backu
 
 
 def _write(data_dir: Path, writer: Writer, progress: Progress) -> BackupSummary:
-    blobs = BlobStore(data_dir / BLOBS)
+    stores = {folder: BlobStore(data_dir / folder) for folder in (BLOBS, CONTEXTS)}
     with tempfile.TemporaryDirectory() as scratch, opened(data_dir / CATALOGUE) as database:
         copy = Path(scratch) / CATALOGUE
         database.copy_to(copy)
@@ -72,17 +73,30 @@ def _write(data_dir: Path, writer: Writer, progress: Progress) -> BackupSummary:
             writer.add(CATALOGUE, stream, catalogue.size)
         with opened(copy) as copied:
             due = wanted(copied)
-        total, done = sum(blob.size for blob in due), 0
+        total, done, gone = sum(blob.size for blob in due), 0, []
         for blob in due:
-            _add(writer, blobs, blob, database)
+            if blob.folder == CONTEXTS and not _whole(stores[CONTEXTS], blob):
+                gone.append(blob)  # no reason to keep back everything else
+            else:
+                _add(writer, stores[blob.folder], blob, database)
             done += blob.size
             progress(done / max(total, 1))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    summary = BackupSummary(now, __version__, len(due), total)
-    said = {"format": FORMAT, "catalogue": catalogue.digest, **summary.record()}
+    size = total - sum(blob.size for blob in gone)
+    summary = BackupSummary(now, __version__, len(due) - len(gone), size, len(gone))
+    left_out = {GONE: [blob.digest for blob in gone]}
+    said = {"format": FORMAT, "catalogue": catalogue.digest, **left_out, **summary.record()}
     page = json.dumps(said, indent=1).encode()
     writer.add(CONTENTS, BytesIO(page), len(page))
     return summary
+
+
+def _whole(blobs: BlobStore, blob: Wanted) -> bool:
+    try:
+        blobs.verify(blob.digest, blob.label)
+    except DataLoss:
+        return False
+    return True
 
 
 def _add(writer: Writer, blobs: BlobStore, blob: Wanted, database: Database) -> None:
@@ -96,7 +110,7 @@ def _add(writer: Writer, blobs: BlobStore, blob: Wanted, database: Database) -> 
             whole = stream.digest == blob.digest
     except FileNotFoundError as e:
         if blob.digest in {still.digest for still in wanted(database)}:
-            raise DataLoss(f"{blob.label}: its blob {path} is gone; delete that version") from e
+            raise DataLoss(f"{blob.label}: its blob {path} is gone; delete that") from e
         raise _SweptError from e
     if not whole:
         blobs.verify(blob.digest, blob.label)

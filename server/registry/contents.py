@@ -6,47 +6,62 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import Connection, Row, inspect, literal, select, union_all
 
 from foretoken.server.registry import schema
 from foretoken.server.registry.records import Record, Status
-from foretoken.server.registry.registry import BLOBS
+from foretoken.server.registry.registry import BLOBS, CONTEXTS
 from foretoken.server.registry.sqlite import Database
 from foretoken.server.registry.verify import MANIFEST
 
 __all__ = ["BackupSummary", "Wanted", "opened", "wanted"]
 
 FORMAT = 1
+GONE = "gone"  # on the contents page: training sets of contexts that were left out
 CONTENTS = "backup.json"  # written last: a backup without it is not whole
 
 
 @dataclass(frozen=True)
 class BackupSummary(Record):
-    """What a backup holds: when it was made and by which release, its blobs and their bytes."""
+    """What a backup holds.
+
+    Args:
+        created: when it was made.
+        release: of Foretoken, that made it.
+        blobs: in it.
+        bytes: of those.
+        left_out: contexts that were deleted meanwhile, or whose training set is damaged.
+    """
 
     created: str
     release: str
     blobs: int
     bytes: int
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A blob that a catalogue refers to, and what it is to people."""
+    """A blob that a catalogue refers to, what it is to people, and the folder that it is in."""
 
     digest: str
     size: int
     label: str
+    folder: str = BLOBS
 
     @property
     def entry(self) -> str:
         """Its name in the backup."""
-        return f"{BLOBS}/sha256/{self.digest.removeprefix('sha256:')}"
+        return f"{self.folder}/sha256/{self.digest.removeprefix('sha256:')}"
 
 
 def wanted(database: Database) -> list[Wanted]:
-    """Every blob that a version still consists of, once; by columns that all revisions have."""
+    """Every blob that cannot be computed anew, once; by columns that all revisions have.
+
+    That is all that versions consist of, and the training sets of contexts; not their states.
+    """
     v, f, b = schema.model_versions.c, schema.version_files.c, schema.blobs.c
     manifests = select(v.name, v.version, literal(MANIFEST), b.digest, b.size).where(
         v.manifest_digest == b.digest, v.status != Status.FAILED
@@ -56,7 +71,18 @@ def wanted(database: Database) -> list[Wanted]:
     with database.read() as connection:
         for name, version, file, digest, size in connection.execute(union_all(manifests, files)):
             found.setdefault(digest, Wanted(digest, size, f"{name}:{version}: {file}"))
+        for context, digest, size in _training_sets(connection):
+            found[digest] = Wanted(digest, size, f"context {context}", CONTEXTS)
     return sorted(found.values(), key=lambda blob: blob.digest)
+
+
+def _training_sets(connection: Connection) -> list[Row[Any]]:
+    """Those that are whole, as far as is known: of a damaged one there is nothing to save."""
+    if not inspect(connection).has_table(schema.contexts.name):
+        return []
+    c = schema.contexts.c
+    whole = select(c.id, c.table_digest, c.table_size).where(c.gone.is_(None), c.problem == "")
+    return list(connection.execute(whole))
 
 
 @contextmanager

@@ -19,6 +19,8 @@ __all__ = [
     "add",
     "entomb",
     "expired",
+    "forget_states",
+    "forget_tables",
     "get",
     "get_many",
     "kept",
@@ -156,6 +158,16 @@ def totals(connection: Connection) -> Totals:
 def update(connection: Connection, ids: Iterable[str], values: Mapping[str, Any]) -> None:
     """Set columns of some contexts."""
     connection.execute(change(schema.contexts).where(_C.id.in_(list(ids))).values(**values))
+
+
+def forget_states(connection: Connection) -> None:
+    """Say of all contexts that their state is not on the disk."""
+    connection.execute(change(schema.contexts).values(kept_digest=None, kept_size=0))
+
+
+def forget_tables(connection: Connection, digests: Sequence[str]) -> None:
+    """Delete the rows of contexts whose training sets these are."""
+    connection.execute(delete(schema.contexts).where(_C.table_digest.in_(digests)))
 
 
 def entomb(connection: Connection, ids: Sequence[str], now: datetime) -> None:

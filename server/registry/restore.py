@@ -15,18 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from foretoken.errors import DataLoss, FailedPrecondition, InvalidInput
+from foretoken.server.registry import contexts
 from foretoken.server.registry.archive import Reader, reading
 from foretoken.server.registry.blobs import BlobStore, digest_of
 from foretoken.server.registry.contents import (
     CONTENTS,
     FORMAT,
+    GONE,
     BackupSummary,
     Wanted,
     opened,
     wanted,
 )
 from foretoken.server.registry.migrate import migrate
-from foretoken.server.registry.registry import BLOBS, CATALOGUE
+from foretoken.server.registry.registry import BLOBS, CATALOGUE, CONTEXTS
 
 __all__ = ["restore"]
 
@@ -59,20 +61,21 @@ def restore(
             "registry in it"
         )
     with reading(source) as reader, tempfile.TemporaryDirectory() as scratch:
-        summary, catalogue = _contents(source, reader)
+        summary, catalogue, gone = _contents(source, reader)
         with opened(_extract(reader, Path(scratch), catalogue)) as copy:
             migrate(copy, Path(scratch) / "backups")
+            with copy.write() as connection:
+                contexts.forget_states(connection)  # they are computed anew when asked for
+                contexts.forget_tables(connection, gone)
             with _cleaned_up(data_dir if fresh else None):
-                _put_all(
-                    reader, wanted(copy), BlobStore(data_dir / BLOBS), progress or (lambda _: None)
-                )
+                _put_all(reader, wanted(copy), data_dir, progress or (lambda _: None))
                 with opened(data_dir / CATALOGUE) as database:
                     database.replace_by(copy.path)
     return summary
 
 
-def _contents(source: Path, reader: Reader) -> tuple[BackupSummary, str]:
-    """The contents page, and the digest of the catalogue."""
+def _contents(source: Path, reader: Reader) -> tuple[BackupSummary, str, list[str]]:
+    """The contents page, the digest of the catalogue, and those of what was left out."""
     if CONTENTS not in reader.names():
         raise InvalidInput(f"{source} is not a whole backup: it has no {CONTENTS}")
     try:
@@ -80,9 +83,8 @@ def _contents(source: Path, reader: Reader) -> tuple[BackupSummary, str]:
             said: dict[str, Any] = json.load(stream)
         if said.pop("format") != FORMAT:
             raise InvalidInput(f"{source} was made by a newer release; upgrade Foretoken")
-        return BackupSummary(**{k: v for k, v in said.items() if k != "catalogue"}), said[
-            "catalogue"
-        ]
+        catalogue, gone = said.pop("catalogue"), said.pop(GONE, [])
+        return BackupSummary(**said), catalogue, gone
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         if isinstance(e, InvalidInput):
             raise
@@ -100,13 +102,14 @@ def _extract(reader: Reader, scratch: Path, digest: str) -> Path:
     return copy
 
 
-def _put_all(reader: Reader, due: list[Wanted], blobs: BlobStore, progress: Progress) -> None:
+def _put_all(reader: Reader, due: list[Wanted], data_dir: Path, progress: Progress) -> None:
     there = set(reader.names())
+    stores = {folder: BlobStore(data_dir / folder) for folder in (BLOBS, CONTEXTS)}
     total, done = sum(blob.size for blob in due) or 1, 0
     for blob in due:
         if blob.entry not in there:
             raise DataLoss(f"{blob.label}: missing from the backup; use another one")
-        if blobs.put(reader.open(blob.entry)).digest != blob.digest:
+        if stores[blob.folder].put(reader.open(blob.entry)).digest != blob.digest:
             raise DataLoss(f"{blob.label}: its bytes in the backup have changed; use another one")
         done += blob.size
         progress(done / total)

@@ -38,10 +38,9 @@ def planes(data_dir):
 
     def open_one(**settings) -> LocalPlane:
         registry = Registry.open(data_dir)
-        opened.append(
-            (LocalPlane(registry, load_settings(data_dir=data_dir, **settings)), registry)
-        )
-        return opened[-1][0]
+        plane = LocalPlane(registry, load_settings(data_dir=data_dir, **settings))
+        opened.append((plane, registry))
+        return plane
 
     yield open_one
     for plane, registry in opened:

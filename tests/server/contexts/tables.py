@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from foretoken.models.tasks import TabularRequest
+from foretoken.server.plane import Answers
+from foretoken.server.registry.registry import Registry
 
-__all__ = ["inline", "rows", "table", "with_context"]
+__all__ = ["blobs_of", "damage", "inline", "rows", "same", "table", "with_context"]
 
 COLUMNS = 3
 
@@ -34,3 +37,27 @@ def inline(fitted: TabularRequest, test: dict[str, np.ndarray]) -> TabularReques
 def with_context(context: str, test: dict[str, np.ndarray]) -> TabularRequest:
     """The rows, and a context in the place of the training set."""
     return TabularRequest(test=test, context=context)
+
+
+def same(one: Answers, other: Answers) -> None:
+    """Both say the same of every row."""
+    for mine, theirs in zip(one.replies, other.replies, strict=True):
+        np.testing.assert_array_equal(mine.classes, theirs.classes)
+        np.testing.assert_allclose(mine.probabilities, theirs.probabilities, atol=1e-5)
+
+
+def blobs_of(registry: Registry) -> list[Path]:
+    """Files of contexts."""
+    return sorted((registry.data_dir / "contexts").rglob("*/*"))
+
+
+def damage(registry: Registry, digest: str, how: str) -> None:
+    """Change a byte of a context's file, or remove it."""
+    path = registry.data_dir / "contexts" / "sha256" / digest.removeprefix("sha256:")
+    if how == "absent":
+        path.unlink()
+        return
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.unlink()  # a new file: whoever has mapped the old one keeps it
+    path.write_bytes(data)
