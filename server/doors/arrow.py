@@ -22,6 +22,10 @@ Sizes = Callable[[int, int], None]  # refuses a table of so many rows and column
 Columns = dict[str, Array]
 
 MISSING = ("", "NaN", "nan")  # of CSV
+_FORM = (
+    "CSV is UTF-8 with commas, its first line names the columns, and every line has as many fields "
+    "as that"
+)
 _TRUTH = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 
 
@@ -46,7 +50,7 @@ def from_arrow(data: bytes, expect: Sizes) -> Columns:
             table = reader.read_all()
         table.validate(full=True)
         return {name: _column(pa, name, table.column(i)) for i, name in enumerate(names)}
-    except (pa.ArrowException, ValueError, OverflowError, MemoryError) as e:
+    except (pa.ArrowException, OSError, TypeError, ValueError, OverflowError, MemoryError) as e:
         if isinstance(e, InvalidInput):
             raise
         raise InvalidInput(
@@ -76,11 +80,8 @@ def from_csv(data: bytes, expect: Sizes) -> Columns:
                 strings_can_be_null=True,
             ),
         ).slice(1)  # the first line is the names
-    except (pa.ArrowException, ValueError) as e:
-        raise InvalidInput(
-            f"the CSV cannot be read: {_line(e)}; it is UTF-8 with commas, the first line names "
-            "the columns, and every line has as many fields as that"
-        ) from e
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise InvalidInput(f"the CSV cannot be read: {_line(e)}; {_FORM}") from e
     if table.num_columns != len(header):
         raise InvalidInput("the CSV's first line cannot be read; quote names that hold quotes")
     return {name: _parsed(pa, table.column(i)) for i, name in enumerate(header)}
@@ -91,7 +92,7 @@ def _header(data: bytes) -> list[str]:
     try:
         names = next(csv.reader(text, strict=True), [])
     except (csv.Error, UnicodeDecodeError) as e:
-        raise InvalidInput(f"the CSV's first line, which names the columns, is damaged: {e}") from e
+        raise InvalidInput(f"the CSV's first line cannot be read: {_line(e)}; {_FORM}") from e
     if not names:
         raise InvalidInput("the CSV is empty; its first line names the columns")
     _expect_unlike(names)
