@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from google.protobuf.descriptor import FieldDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from pyarrow import ipc
 
 import foretoken.proto
+from foretoken.client.tables import table_message
+from foretoken.client.tabular import training_message
 from foretoken.models.artefact import Artefact
-from foretoken.proto import curves, loading
+from foretoken.proto import curves, loading, tabular
 from foretoken.proto.grpc_service import ModelInferRequest
 from tests.wire import upload_of
 
@@ -54,7 +59,7 @@ def samples(artefact: Artefact) -> list[Sample]:
         for path, client, stream, kind, model in _methods()
     ]
     made += [Sample(path, client, stream, (b"",)) for path, client, stream, _, _ in _methods()]
-    return [*made, *_inference(), *_curves(), _upload(artefact)]
+    return [*made, *_inference(), *_curves(), *_tables(), _upload(artefact)]
 
 
 def _methods() -> Iterator[tuple[str, bool, bool, type[Message], str]]:
@@ -139,6 +144,33 @@ def _curves() -> Iterator[Sample]:
     seen = curves.WatchRequest(observe=curves.Observation(step=1, value=0.3))
     sent = (opened.SerializeToString(), seen.SerializeToString())
     yield Sample("/foretoken.v1.Curves/Watch", False, True, sent)
+
+
+def _tables() -> Iterator[Sample]:
+    """Every form of a table; whether or not a model answers, tables are read."""
+    columns = {
+        "a": [0.5, None, 2.0],
+        "b": [1, 2, 3],
+        "c": ["x", None, "y"],
+        "d": [True, False, True],
+    }
+    stream = BytesIO()
+    batch = pa.record_batch({**columns, "e": pa.array(["x", "y", "x"]).dictionary_encode()})
+    with ipc.new_stream(stream, batch.schema) as writer:
+        writer.write_batch(batch)
+    csv = b"a,b,c\n0.5,1,x\n,2,\n2,3,y\n"
+    service = "/foretoken.v1.Tabular"
+    for given in (columns, stream.getvalue(), csv):
+        training = training_message(given, "b", ["a"], {"members": 2})
+        fit = tabular.FitRequest(model=PREDICTED, training=training)
+        yield Sample(f"{service}/Fit", False, False, (fit.SerializeToString(),))
+        test = table_message(given)
+        asked = tabular.PredictRequest(model=PREDICTED, training=training, test=test)
+        yield Sample(f"{service}/Predict", False, False, (asked.SerializeToString(),))
+        opened = tabular.PredictStreamRequest(open=tabular.PredictOpen(context_id="ctx-1"))
+        chunk = tabular.PredictStreamRequest(test=test).SerializeToString()
+        sent = (opened.SerializeToString(), chunk, chunk)
+        yield Sample(f"{service}/PredictStream", False, True, sent)
 
 
 def _upload(artefact: Artefact) -> Sample:

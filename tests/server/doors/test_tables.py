@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -282,3 +284,11 @@ def test_options_need_a_value():
     training.options["members"].SetInParent()
     with pytest.raises(InvalidInput, match="'members' has no value"):
         reader().training(training)
+
+
+def test_pyarrow_waits_until_it_is_needed():
+    code = "import sys, foretoken.server.processes.serving; print('pyarrow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == "False"
