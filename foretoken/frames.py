@@ -65,6 +65,8 @@ def is_frame(given: Any) -> bool:
     """Whether ``given`` is a table whose columns have names."""
     if isinstance(given, np.ndarray):
         return given.dtype.names is not None
+    if hasattr(given, "tocsr"):
+        return False  # a sparse matrix, which may also be a mapping
     offers = ("iloc", "get_columns", "column_names", "__arrow_c_stream__")
     return isinstance(given, Mapping) or (
         any(hasattr(given, name) for name in offers) and not _one_column(given)

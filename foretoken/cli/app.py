@@ -10,6 +10,7 @@ from foretoken.cli import (
     early_stop,
     extrapolate,
     models,
+    predict,
     serve,
     tokens,
     train,
@@ -31,6 +32,7 @@ models.app.command("import")(transfer.import_model)
 models.app.command("export")(transfer.export_model)
 app.add_typer(contexts.app, name="contexts")
 app.add_typer(tokens.app, name="tokens")
+app.command("predict")(predict.predict)
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
 app.command("watch")(watch.watch)

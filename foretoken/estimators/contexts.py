@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from foretoken.client import Client
     from foretoken.models.tasks import TabularRequest
     from foretoken.records import ContextRecord
+    from foretoken.server.local import LocalPlane
 
 __all__ = ["Answer", "Contexts", "Learned", "Local", "Remote", "Training"]
 
@@ -95,18 +95,10 @@ def _said(training: Training) -> dict[str, Any]:
 
 
 class Local:
-    """This process's own, over a data dir.
+    """This process's own."""
 
-    Args:
-        data_dir: the default is that of the command line.
-    """
-
-    def __init__(self, data_dir: Path | str | None) -> None:
-        from foretoken.server.app import local_plane  # noqa: PLC0415 - a server's packages
-        from foretoken.server.settings import load_settings  # noqa: PLC0415
-
-        here = None if data_dir is None else Path(data_dir)
-        self._local = local_plane(load_settings(data_dir=here))
+    def __init__(self, local: LocalPlane) -> None:
+        self._local = local
 
     def measure(self, model: str, training: Training) -> int:
         return self._local.measure(model, _request(training))

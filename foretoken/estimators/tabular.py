@@ -119,7 +119,8 @@ class TabularClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The likeliest class of each row [M]; see ``predict_proba``."""
-        likeliest: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        likeliest: NDArray[Any] = self.classes_[best]
         return likeliest
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -263,7 +264,7 @@ class TabularClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _contexts(self) -> Contexts:
         if self.server is None:
-            return Local(self.data_dir)
+            return _local(self.data_dir)
         if self.data_dir is not None:
             raise InvalidInput("data_dir is this process's own; a server has its registry itself")
         from foretoken.client import Client  # noqa: PLC0415
@@ -293,6 +294,14 @@ class TabularClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.categorical = True
         tags.target_tags.required = True
         return tags
+
+
+def _local(data_dir: Path | str | None) -> Local:
+    from foretoken.server.app import local_plane  # noqa: PLC0415 - needs a server's packages
+    from foretoken.server.settings import load_settings  # noqa: PLC0415
+
+    here = None if data_dir is None else Path(data_dir)
+    return Local(local_plane(load_settings(data_dir=here)))
 
 
 def _differing(given: Sequence[str], fitted: Sequence[str]) -> str:
