@@ -48,9 +48,11 @@ def load_state(source: Path, allowed: Sequence[type] = ()) -> tuple[dict[str, Te
             with torch.serialization.safe_globals(list(allowed)):
                 loaded = torch.load(source, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as e:
+        said = " ".join(str(e).rpartition("WeightsUnpickler error:")[2].split())
         raise InvalidInput(
-            f"{source} cannot be read as tensors alone: {e}. Save the model's state_dict() with "
-            "torch.save or safetensors; whole pickled modules are never loaded"
+            f"{source} cannot be read as tensors alone: {said.split('. ')[0]}. Save the model's "
+            "state_dict(), with nothing but numbers and text beside it, by torch.save or "
+            "safetensors; whatever else is pickled is never loaded"
         ) from e
     parts = loaded if isinstance(loaded, (tuple, list)) and loaded else (loaded,)
     first = parts[0]

@@ -39,6 +39,8 @@ def convert(source: Path, out: Path, *, heads: int) -> None:
     Raises:
         InvalidInput: if ``source`` is no file of tensors in that layout.
     """
+    if heads < 0:
+        raise InvalidInput(f"option heads={heads}: accepted is 0 or more")
     # Configurations of the release name activations of the prior; none of them is ever called.
     state, said = load_state(source, allowed=_ACTIVATIONS)
     ours = renamed(state, _NAMES, unused=_UNUSED, model="TabPFN release")
