@@ -122,7 +122,7 @@ def test_every_library_gives_the_same_probabilities(tiny, table, labels):
     ids=lambda y: f"{type(y).__module__.split('.')[0]}-{getattr(y, 'dtype', '')}",
 )
 def test_labels_of_every_kind_come_back(tiny, table, y):
-    expected = np.array(list(y))
+    expected = np.array(y.to_pylist() if isinstance(y, pa.Array) else list(y))
     tiny.fit(table, y)
     np.testing.assert_array_equal(tiny.classes_, np.unique(expected))
     found, probabilities = tiny.predict(table), tiny.predict_proba(table)
@@ -218,7 +218,7 @@ def test_an_unused_column_is_told(tiny, table, labels):
         (lambda t: t.assign(size="big"), "'size'"),
         (lambda t: t.assign(size=np.inf), "'size', row 0"),
         (lambda t: t[:0], "0 sample"),
-        (lambda t: t["size"], "Expected 2D array"),
+        (lambda t: t["size"], "Expected a 2-dimensional container"),
     ],
 )
 def test_rows_of_another_table_are_refused(tiny, table, labels, change, said):

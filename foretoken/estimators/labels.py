@@ -50,6 +50,8 @@ def labels_of(y: Any) -> Labels:
             "requires y to be passed, but the target y is None: give each row's class"
         )
     array = np.asarray(y)
+    if array.dtype.kind == "U" and not hasattr(y, "dtype"):
+        array = np.asarray(y, object)  # or numbers beside text would become text
     try:
         line = column_or_1d(_plain(array) if array.dtype.kind == "O" else array, warn=True)
         check_classification_targets(line)
