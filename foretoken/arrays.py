@@ -30,8 +30,8 @@ def floats(name: str, given: ArrayLike) -> NDArray[np.float64]:
 def column(name: str, given: ArrayLike) -> NDArray[Any]:
     """A column of a table [N] as float64, int64, bool, or object holding str and None.
 
-    A missing number is NaN, missing text is None. Booleans of which some are missing become
-    numbers, as do integers.
+    A missing number is NaN, missing text is None, and so is what a column of None alone lacks.
+    Booleans of which some are missing become numbers, as do integers.
 
     Args:
         name: of the column, for errors.
@@ -66,6 +66,8 @@ def column(name: str, given: ArrayLike) -> NDArray[Any]:
 def _of_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:
     values: list[Any] = array.tolist()
     absent = [_missing(value) for value in values]
+    if any(value is None for value in values) and all(absent):
+        return np.full(len(values), None, object)  # of numbers or of texts, which nobody can say
     kinds = {type(value) for value, gone in zip(values, absent, strict=True) if not gone}
     if kinds and all(issubclass(kind, str) for kind in kinds):
         made = np.empty(len(values), object)

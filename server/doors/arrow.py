@@ -112,7 +112,7 @@ def _parsed(pa: Any, texts: Any) -> Array:
     trimmed = compute.utf8_trim_whitespace(texts)
     present = compute.drop_null(trimmed)
     if not len(present):
-        return np.full(len(texts), np.nan)
+        return np.full(len(texts), None, object)
     for kind in (pa.int64(), pa.float64()):
         try:
             present.cast(kind)
@@ -150,7 +150,7 @@ def _is_text(types: Any, kind: Any) -> bool:
 def _column(pa: Any, name: str, column: Any) -> Array:
     kind = column.type
     if pa.types.is_null(kind):
-        return np.full(len(column), np.nan)
+        return np.full(len(column), None, object)
     if pa.types.is_dictionary(kind):
         return _objects([v for chunk in column.chunks for v in _entries(chunk)])
     if _is_text(pa.types, kind):

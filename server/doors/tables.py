@@ -58,6 +58,8 @@ class Tables:
             raise InvalidInput(f"{what}: {e}") from e
         if not found:
             raise InvalidInput(f"{what} has no columns; give at least one")
+        if not len(next(iter(found.values()))):
+            raise InvalidInput(f"{what} has no rows; give at least one")
         for name, column in found.items():
             self._expect_short(f"{what}: column {name!r}", column)
         return found
@@ -92,17 +94,6 @@ class Tables:
             categorical=frozenset(said.categorical),
             options={name: _option(name, option) for name, option in said.options.items()},
         )
-
-    def test(self, said: wire.Table) -> Columns:
-        """Rows to classify.
-
-        Raises:
-            InvalidInput: as ``columns`` does; or if there are none.
-        """
-        found = self.columns(said, "the test table")
-        if not len(next(iter(found.values()))):
-            raise InvalidInput("the test table has no rows; give at least one")
-        return found
 
     def _read(self, said: wire.Table) -> Columns:
         form = said.WhichOneof("form")

@@ -27,6 +27,8 @@ PAGE = 1000  # contexts, by default and at most
 TURNS = 2  # chunks of a stream that wait to be answered beside the one that is, and the one read
 _ENCODED = 1 << 17  # probabilities that the event loop may be held up for
 
+Turn: TypeAlias = wire.PredictResponse | Exception
+Turns: TypeAlias = asyncio.Queue[asyncio.Task[Turn] | None]
 Known: TypeAlias = wire.PredictRequest | wire.PredictOpen
 
 
@@ -128,7 +130,7 @@ class _Door:
             return
         _expect(first, "open")
         opened = await self._open(first.open, call)
-        turns: asyncio.Queue[asyncio.Task[wire.PredictResponse] | None] = asyncio.Queue(TURNS)
+        turns: Turns = asyncio.Queue(TURNS)
         refused: ForetokenError | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -161,8 +163,8 @@ class _Door:
 
     async def _turn(
         self, said: wire.Table, opened: _Opened, call: Call, stream: Stream, size: int
-    ) -> wire.PredictResponse:
-        """The answer to one chunk."""
+    ) -> Turn:
+        """The answer to one chunk, or why there is none: that is told in its turn."""
         try:
             test = await self._test(said)
             request = TabularRequest(test=test, context=opened.context)
@@ -172,6 +174,8 @@ class _Door:
             if opened.fitted is False:
                 made.cache = wire.MISS  # they were read for this stream
             return made
+        except Exception as e:
+            return e
         finally:
             stream.let_go(size)
 
@@ -183,14 +187,19 @@ class _Door:
         return await unblocked(said.table.ByteSize(), lambda: self._tables.training(said))
 
     async def _test(self, said: wire.Table) -> dict[str, Array]:
-        return await unblocked(said.ByteSize(), lambda: self._tables.test(said))
+        return await unblocked(
+            said.ByteSize(), lambda: self._tables.columns(said, "the test table")
+        )
 
 
-async def _write(
-    stream: Stream, turns: asyncio.Queue[asyncio.Task[wire.PredictResponse] | None]
-) -> None:
+async def _write(stream: Stream, turns: Turns) -> None:
     while (turn := await turns.get()) is not None:
-        await stream.write(await turn)
+        made = await turn
+        if isinstance(made, Exception):
+            # Raised where nothing is being written: gRPC sends no status while a message is on its
+            # way.
+            raise made
+        await stream.write(made)
 
 
 def _expect(message: wire.PredictStreamRequest, kind: str) -> None:

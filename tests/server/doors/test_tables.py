@@ -85,7 +85,7 @@ def test_numbers_are_not_copied():
         (pa.array([1, 2], pa.uint64()), [1, 2]),
         (pa.array([True, None]), [1.0, np.nan]),
         (pa.array(np.array([0.5, 2], np.float16)), [0.5, 2.0]),
-        (pa.nulls(2), [np.nan, np.nan]),
+        (pa.nulls(2), [None, None]),
     ],
 )
 def test_arrow_s_types(given, expected):
@@ -106,6 +106,7 @@ def test_arrow_s_types(given, expected):
         (b"a\n2020-01-01\nx\n", ["2020-01-01", "x"]),
         (b'a\n"x\ny"\nz\n', ["x\ny", "z"]),
         (b"a\nNA\nnan\n", ["NA", None]),
+        (b"a,b\n,1\n", [None]),
         (b'a,b\n1,"q ""r"""\n', [1]),
     ],
 )
@@ -121,6 +122,9 @@ COMPRESSED = ipc.IpcWriteOptions(compression="zstd") if pa.Codec.is_available("z
     [
         (wire.Table(), "it is empty; give columns"),
         (of(), "no columns"),
+        (of(raw("a", doubles=b"")), "no rows"),
+        (wire.Table(csv=b"a,b\n"), "no rows"),
+        (wire.Table(arrow=arrow({"a": pa.array([], pa.float64())})), "no rows"),
         (of(raw("a")), "'a' has no values"),
         (of(raw("a", doubles=b"123")), "3 bytes of doubles, 8 bytes each"),
         (of(raw("a", doubles=bytes(8)), raw("b", doubles=bytes(16))), "'a': 1, 'b': 2"),
