@@ -27,13 +27,23 @@ from foretoken.client.operations import (
 from foretoken.client.predictions import Prediction, prediction_of
 from foretoken.client.tables import TableLike, table_message
 from foretoken.client.tabular import DELAYS, Given
-from foretoken.errors import DeadlineExceeded, ForetokenError, Overloaded, Unavailable
+from foretoken.errors import (
+    DeadlineExceeded,
+    ForetokenError,
+    InternalError,
+    Overloaded,
+    Unavailable,
+)
 from foretoken.proto import tabular as wire
 
 __all__ = ["Flow", "aflowing", "flowing"]
 
 R = TypeVar("R")
 
+# What grpc.aio makes of a write to a stream that the server has just ended; its status is lost.
+TOO_LATE = "Internal error from Core"
+
+MOMENT = 0.05  # seconds that a server has to refuse an opening before more is sent
 WINDOW = 3  # chunks on their way; the server takes one more than that before it has to be read
 
 
@@ -52,7 +62,8 @@ class Flow:
         )
         self._uncertainty = uncertainty
         self._pending: deque[wire.PredictStreamRequest] = deque()
-        self._broken = True
+        self._sent = 0  # of those, on the stream there is now
+        self._opened = self._broken = False
         self._stuck = False  # whether the server takes no more, for a reason that is yet to come
 
     @property
@@ -62,24 +73,16 @@ class Flow:
 
     def put(self, chunk: TableLike) -> Steps[None]:
         """Send a chunk."""
-        request = wire.PredictStreamRequest(test=table_message(chunk))
-        self._pending.append(request)
-        try:
-            if self._broken:
-                yield from self._open()
-            elif not self._stuck:
-                yield Send(request, fresh=False)
-        except DeadlineExceeded:
-            raise
-        except ForetokenError:
-            self._stuck = True  # ``take`` hears of it in its turn, behind the replies before it
+        self._pending.append(wire.PredictStreamRequest(test=table_message(chunk)))
+        if not self._broken:
+            yield from self._send()
 
     def take(self) -> Steps[Prediction]:
         """The reply to the first chunk that is not answered."""
         for delay in (*DELAYS, None):
             try:
                 if self._broken:
-                    yield from self._open()
+                    yield from self._open_again()
                 reply = yield Receive()
             except (Unavailable, Overloaded) as e:
                 self._broken = True
@@ -88,17 +91,36 @@ class Flow:
                 yield Pause(max(delay, e.retry_after if isinstance(e, Overloaded) else 0.0))
                 continue
             self._pending.popleft()
+            self._sent -= 1
             if reply.context_id and not self._opening.context_id:
                 self._opening.context_id = reply.context_id  # in the place of labelled rows
                 self._opening.model = f"{reply.model}:{reply.version}"
+            yield from self._send()
             return prediction_of(reply, uncertainty=self._uncertainty)
         raise AssertionError("the last attempt raises")
 
-    def _open(self) -> Steps[None]:
+    def _send(self) -> Steps[None]:
+        """Send what is not sent yet; ``take`` hears, in its turn, why that cannot be."""
+        try:
+            if not self._opened:
+                self._opened = True
+                yield Send(wire.PredictStreamRequest(open=self._opening), fresh=True)
+            while self._sent < len(self._pending) and not self._stuck:
+                yield Send(self._pending[self._sent], fresh=False)
+                self._sent += 1
+        except DeadlineExceeded:
+            raise
+        except ForetokenError:
+            self._stuck = True
+
+    def _open_again(self) -> Steps[None]:
+        """Send one thing after the other, so that why the last stream broke is not lost again."""
         self._broken = self._stuck = False
+        self._sent = 0
         yield Send(wire.PredictStreamRequest(open=self._opening), fresh=True)
-        for request in tuple(self._pending):
-            yield Send(request, fresh=False)
+        yield Pause(MOMENT)
+        yield Send(self._pending[0], fresh=False)
+        self._sent = 1
 
 
 class _Blocking:
@@ -171,9 +193,14 @@ class _Awaited:
             self.cancel()
             self._stream = self._transport.stream(method("Tabular.PredictStream"))
         assert self._stream is not None
-        if isinstance(action, Send):
-            return await self._stream.send(action.request, budget)
-        return await self._stream.receive(budget)
+        try:
+            if isinstance(action, Send):
+                return await self._stream.send(action.request, budget)
+            return await self._stream.receive(budget)
+        except InternalError as e:
+            if TOO_LATE in str(e):
+                raise Unavailable("the stream has ended while it was written to") from e
+            raise
 
     async def close(self) -> None:
         """End the stream in order."""

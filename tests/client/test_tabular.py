@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from foretoken import AsyncClient, Client
-from foretoken.client import Fitted
+from foretoken.client import Fitted, tables
 from foretoken.client.flow import WINDOW
-from foretoken.client.tables import CELLS
 from foretoken.errors import InternalError, InvalidInput, NotFound, Unavailable
 from foretoken.proto import tabular as wire
 from foretoken.records import ContextRecord
@@ -28,7 +27,7 @@ LOST = (("foretoken-error", "NotFound"),)
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory, published):
+def served(tmp_path_factory, published):
     """A server that has a small model of tables."""
     data_dir = tmp_path_factory.mktemp("tables") / "data"
     with Registry.open(data_dir) as registry:
@@ -37,14 +36,14 @@ def tables(tmp_path_factory, published):
         yield running
 
 
-def test_a_table_from_its_fit_to_its_end(ask, tables):
-    size = ask(tables.address, "measure", "tiny", TRAIN, LABELS)
-    made = ask(tables.address, "fit", "tiny", TRAIN, LABELS)
+def test_a_table_from_its_fit_to_its_end(ask, served):
+    size = ask(served.address, "measure", "tiny", TRAIN, LABELS)
+    made = ask(served.address, "fit", "tiny", TRAIN, LABELS)
     assert isinstance(made, Fitted)
     assert (made.nbytes, made.context.model) == (size, "tiny")
-    found = [ask(tables.address, "predict", made, TEST) for _ in range(6)]  # by either worker
+    found = [ask(served.address, "predict", made, TEST) for _ in range(6)]  # by either worker
     fresh = ask(
-        tables.address,
+        served.address,
         "predict",
         model="tiny",
         train=TRAIN,
@@ -56,14 +55,14 @@ def test_a_table_from_its_fit_to_its_end(ask, tables):
         np.testing.assert_allclose(each.probabilities, fresh.probabilities, atol=1e-5)
         assert (each.cached, each.context, each.model, each.version) == (True, made.id, "tiny", 1)
     assert fresh.uncertainty.shape == (5,)
-    assert ask(tables.address, "context", made.id).id == made.id
-    assert made.id in {each.id for each in ask(tables.address, "contexts", "tiny")}
-    ask(tables.address, "delete_context", made)
+    assert ask(served.address, "context", made.id).id == made.id
+    assert made.id in {each.id for each in ask(served.address, "contexts", "tiny")}
+    ask(served.address, "delete_context", made)
     with pytest.raises(NotFound):
-        ask(tables.address, "context", made)
+        ask(served.address, "context", made)
 
 
-def test_a_stream_is_read_as_fast_as_it_is_answered(tables):
+def test_a_stream_is_read_as_fast_as_it_is_answered(served):
     read = []
 
     def chunks():
@@ -71,7 +70,7 @@ def test_a_stream_is_read_as_fast_as_it_is_answered(tables):
             read.append(i)
             yield {name: column[i % 20 : i % 20 + 1] for name, column in TRAIN.items()}
 
-    with Client(tables.address) as client:
+    with Client(served.address) as client:
         context = client.fit("tiny", TRAIN, LABELS)
         stream = client.predict_stream(context, chunks())
         got = list(itertools.islice(stream, 30))
@@ -82,14 +81,14 @@ def test_a_stream_is_read_as_fast_as_it_is_answered(tables):
     np.testing.assert_allclose(found[:20], whole.probabilities, atol=1e-5)
 
 
-def test_chunks_may_come_asynchronously(tables):
+def test_chunks_may_come_asynchronously(served):
     async def chunks():
         for _ in range(4):
             await asyncio.sleep(0)
             yield TEST
 
     async def streamed():
-        async with AsyncClient(tables.address) as client:
+        async with AsyncClient(served.address) as client:
             context = await client.fit("tiny", TRAIN, LABELS)
             return [reply async for reply in client.predict_stream(context, chunks())]
 
@@ -97,16 +96,16 @@ def test_chunks_may_come_asynchronously(tables):
     assert [reply.probabilities.shape for reply in replies] == [(5, 3)] * 4
 
 
-def test_files_and_bytes_are_sent_as_they_are(ask, tables, tmp_path):
+def test_files_and_bytes_are_sent_as_they_are(ask, served, tmp_path):
     lines = [f"{a},{b or ''},{y}" for a, b, y in zip(*TRAIN.values(), LABELS, strict=True)]
     path = tmp_path / "train.csv"
     path.write_text("\n".join(["a,b,y", *lines]), "utf-8")
-    made = ask(tables.address, "fit", "tiny", path, "y")
-    assert made.id == ask(tables.address, "fit", "tiny", TRAIN, LABELS).id
+    made = ask(served.address, "fit", "tiny", path, "y")
+    assert made.id == ask(served.address, "fit", "tiny", TRAIN, LABELS).id
     with pytest.raises(NotFound, match="no file"):
-        ask(tables.address, "fit", "tiny", tmp_path / "none.csv", "y")
+        ask(served.address, "fit", "tiny", tmp_path / "none.csv", "y")
     with pytest.raises(InvalidInput, match="new_stream"):
-        ask(tables.address, "fit", "tiny", b"ARROW1\0\0", "y")
+        ask(served.address, "fit", "tiny", b"ARROW1\0\0", "y")
 
 
 @pytest.mark.parametrize(
@@ -127,11 +126,12 @@ def test_what_is_refused_before_it_is_sent(ask, fake, method, given, said):
     assert fake.asked == []
 
 
-def test_many_rows_go_in_parts(ask, fake):
-    count = 2 * CELLS + 5
+def test_many_rows_go_in_parts(ask, fake, monkeypatch):
+    monkeypatch.setattr(tables, "CELLS", 1000)
+    count = 2005
 
     def answer(_method, _context):
-        rows = 5 if len(fake.asked) == 3 else CELLS
+        rows = 5 if len(fake.asked) == 3 else 1000
         made = wire.PredictResponse(probabilities=[1.0] * rows, notes=["as told"], cache=wire.HIT)
         made.classes.texts.values.append("x")
         return made.SerializeToString()
