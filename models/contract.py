@@ -29,7 +29,10 @@ State = object  # opaque to a family: arrays, a slot or K/V blocks, as its drive
 
 @dataclass(frozen=True)
 class Tensor:
-    """Axis 0 is the batch "B"; batches pad other letters with ``pad``, which changes no row."""
+    """Axis 0 is the batch "B"; batches pad other letters with ``pad``, which changes no row.
+
+    NumPy has no bfloat16: arrays of that dtype are its bits in uint16.
+    """
 
     name: str
     dtype: str
@@ -47,6 +50,7 @@ class Graph:
     reads: tuple[Tensor, ...] = ()
     writes: tuple[Tensor, ...] = ()
     tolerance: float = 1e-4  # of max |exported - eager| / max(1, max |eager|)
+    rows: str | None = None  # a letter of all inputs and outputs along which nothing is mixed
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,19 @@ import time
 from foretoken.models.artefact import WEIGHTS
 from foretoken.models.catalog import family
 from foretoken.models.weights import mapped
-from foretoken.server.engine.batches import Extent, sizes
+from foretoken.server.engine.batches import sizes
 from foretoken.server.engine.lane import Lane, Limits
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
 from foretoken.server.runtimes import runtime
+from foretoken.server.runtimes.base import fitting, graphs_of
 from foretoken.server.settings import Settings
 
 __all__ = ["key_of", "load", "slots", "threads", "warm_up", "yielding"]
 
 NICE = 5  # of threads that compute: a third of the event loop's share where they compete
 EXAMPLES = 2  # of each graph that a version runs before it serves
+COPIED = 1 / 8  # of a model's bytes: whoever copies more for company had better read them again
 
 
 def cores() -> int:
@@ -79,10 +81,11 @@ def load(
         request_tokens=settings.request_tokens,
         queue=settings.queue,
         wait=settings.batch_wait if options.batch_wait is None else options.batch_wait,
+        copied=max(Limits.copied, int(COPIED * executable.nbytes)),
     )
     lanes = {
         graph.name: Lane(version.name, version.number, graph, executable.run, limits)
-        for graph in kind.graphs(artefact.config)
+        for graph in graphs_of(artefact, kind)
     }
     predictor = kind.predictor(artefact.config, weights)
     key = key_of(version, options)
@@ -99,8 +102,9 @@ def warm_up(loaded: Loaded) -> None:
         taken = (*lane.graph.inputs, *lane.graph.reads)
         examples = loaded.family.examples(loaded.config, name)
         for _, example in zip(range(EXAMPLES), examples, strict=False):
-            lane.run(name, example)  # the first run of a shape is slower than those after it
+            fed = fitting(lane.graph, example)
+            lane.run(name, fed)  # the first run of a shape is slower than those after it
             began = time.perf_counter()
-            lane.run(name, example)
+            lane.run(name, fed)
             seconds = time.perf_counter() - began
-            lane.cost.learn(Extent.of(sizes(taken, example)).tokens, seconds)
+            lane.cost.learn(lane.weigh(sizes(taken, fed)), seconds)

@@ -22,7 +22,7 @@ from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Arrays, Family
 from foretoken.server.engine.batches import sizes
 from foretoken.server.runtimes import runtime
-from foretoken.server.runtimes.base import Executable, Runtime
+from foretoken.server.runtimes.base import Executable, Runtime, fitting, graphs_of
 
 __all__ = ["Metric", "check", "publish", "quantised", "written"]
 
@@ -116,8 +116,8 @@ def check(artefact: Artefact) -> None:
     family = catalog.family(artefact.family)
     served = runtime("onnx" if artefact.export else "torch")
     with _loaded(served, artefact, family) as executable:
-        for graph in family.graphs(artefact.config):
-            example = next(iter(family.examples(artefact.config, graph.name)))
+        for graph in graphs_of(artefact, family):
+            example = fitting(graph, next(iter(family.examples(artefact.config, graph.name))))
             asked = sizes((*graph.inputs, *graph.reads), example)
             answered = sizes((*graph.outputs, *graph.writes), executable.run(graph.name, example))
             shared = asked.keys() & answered.keys()

@@ -26,10 +26,19 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor) -> Tensor:
     """
     B, H, M, D = q.shape
     K, N = k.shape[1], k.shape[2]
-    real = torch.arange(N, device=n.device) < n[:, None]
-    zeros = torch.zeros(real.shape, device=q.device, dtype=q.dtype)
-    mask = zeros.masked_fill(~real, torch.finfo(q.dtype).min / 2)[:, None, None]
     grouped = q.reshape(B, K, (H // K) * M, D)
-    scores = grouped @ k.transpose(-1, -2) + mask  # [B, K, G M, N]
-    mixed = torch.softmax(scores, dim=-1).to(v.dtype) @ v
+    scores = grouped @ k.transpose(-1, -2)  # [B, K, G M, N]
+    if not _full(n, N):
+        real = torch.arange(N, device=n.device) < n[:, None]
+        zeros = torch.zeros(real.shape, device=q.device, dtype=q.dtype)
+        scores = scores + zeros.masked_fill(~real, torch.finfo(q.dtype).min / 2)[:, None, None]
+    # Softmax adds up in float32 whatever it reads and writes: no copies for autocast's sake.
+    mixed = torch.softmax(scores, dim=-1, dtype=v.dtype) @ v
     return mixed.reshape(B, H, M, D)
+
+
+def _full(n: Tensor, N: int) -> bool:
+    """Whether nothing is padding, where that can be known for nothing: not in a trace."""
+    if torch.compiler.is_compiling() or n.is_cuda:
+        return False
+    return bool((n == N).all())

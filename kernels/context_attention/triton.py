@@ -1,3 +1,5 @@
+# ruff: noqa: ANN001, ANN202  (what a kernel takes has no types in Python)
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped"
 """Context attention in Triton: online softmax over blocks of cached keys; see README.md.
 
 Letters as in ``reference``; R = G M rows that read one key/value head, S parts that N is cut into.
@@ -24,7 +26,7 @@ def _attend(
     qb, qh, qm, qd, kb, kh, kn, kd, vb, vh, vn, vd,
     K, M, N, R, D, ROW_BLOCKS, PER_PART, S,
     ROWS: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr,
-    PRECISION: tl.constexpr,
+    PRECISION: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """One block of rows of one head of one table, over one part of its keys.
 
@@ -45,6 +47,8 @@ def _attend(
         mask=real_row[:, None] & real_d[None, :],
         other=0.0,
     )
+    if WIDE:
+        q = q.to(tl.float32)
     n = tl.minimum(tl.load(n_at + b), N).to(tl.int32)
     start = part * PER_PART
     end = tl.minimum(start + PER_PART, n)
@@ -61,6 +65,8 @@ def _attend(
         where = key.to(tl.int64)[:, None]
         k = tl.load(k_at + where * kn + d[None, :] * kd, mask=there, other=0.0)
         v = tl.load(v_at + where * vn + d[None, :] * vd, mask=there, other=0.0)
+        if WIDE:
+            k, v = k.to(tl.float32), v.to(tl.float32)
         scores = tl.dot(q.to(k.dtype), tl.trans(k), input_precision=PRECISION) * LOG2E
         scores = tl.where(real_key[None, :], scores, float("-inf"))
         higher = tl.maximum(top, tl.max(scores, 1))  # finite: the first key of a block is real
@@ -95,9 +101,7 @@ def _combine(
     lse = tl.load(lse_at + s * LINES + line, mask=s < S, other=float("-inf"))
     weights = tl.exp2(lse - tl.max(lse, 0))  # the first part has seen a key
     there = (s < S)[:, None] & (d < D)[None, :]
-    parts = tl.load(
-        part_at + (s[:, None] * LINES + line) * D + d[None, :], mask=there, other=0.0
-    )
+    parts = tl.load(part_at + (s[:, None] * LINES + line) * D + d[None, :], mask=there, other=0.0)
     mixed = tl.sum(parts * weights[:, None], 0) / tl.sum(weights, 0)
     tl.store(out_at + line * D + d, mixed.to(out_at.dtype.element_ty), mask=d < D)
 
@@ -137,6 +141,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, S: int | None 
         K, M, N, R, D, row_blocks, per_part, S,
         ROWS=rows, KEYS=KEYS, WIDTH=width,
         PRECISION="ieee" if k.dtype == torch.float32 else "tf32",
+        WIDE=q.device.type == "cpu",  # Triton's interpreter has no products of bfloat16
         num_warps=4, num_stages=2,
     )  # fmt: skip
     if S > 1:

@@ -9,13 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foretoken.models.contract import Array, Arrays, Config, Graph, Kind, Tensor
-from foretoken.models.recipes import Importer, Option, Recipe
+from foretoken.models.recipes import Importer, Option, Progress, Recipe
 from foretoken.models.tasks import Task
 
 if TYPE_CHECKING:
     from torch import nn
 
     from foretoken.models.tabpfn.predict import TabularPredictor
+
+
+def _train(
+    preset: str, options: Mapping[str, Any], out: Path, progress: Progress | None = None
+) -> None:
+    from foretoken.models.tabpfn.train import train_tabpfn  # noqa: PLC0415
+
+    minutes, seed = options["minutes"] or None, options["seed"]
+    train_tabpfn(preset, out=out, seed=seed, minutes=minutes, progress=progress)
 
 
 def _import_v1(source: Path, options: Mapping[str, Any], out: Path) -> None:
@@ -48,7 +57,18 @@ class TabPFNFamily:
         "shared": None,
         "pipeline": "v1",
     }
-    recipe: Recipe | None = None
+    recipe = Recipe(
+        presets={
+            "nano": "two CPU cores, up to two hours",
+            "base": "one large GPU, half an hour",
+            "paper": "18,000 steps of 512 tables at the published size, GPU days",
+        },
+        options=(
+            Option("seed", 0, "of weights and tables"),
+            Option("minutes", 0.0, "of wall-clock time; 0 takes the preset's"),
+        ),
+        run=_train,
+    )
     importers: Mapping[str, Importer] = {
         "tabpfn-v1": Importer(
             summary="the authors' first release: a checkpoint (state dict, None, configuration)",

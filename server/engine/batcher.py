@@ -19,7 +19,6 @@ from typing import Any
 from foretoken.errors import DeadlineExceeded, InternalError, Overloaded
 from foretoken.models.contract import Arrays
 from foretoken.server.engine import batches
-from foretoken.server.engine.batches import Extent
 from foretoken.server.engine.lane import Item, Lane
 from foretoken.server.engine.observer import SILENT, Batch, Observer
 from foretoken.server.terms import Terms
@@ -88,7 +87,7 @@ class Batcher:
                 retry_after=max(self.backlog(), SOON),
             )
         if deadline < math.inf:
-            work = lane.cost.sure(sum(item.extent.tokens for item in calls))
+            work = lane.cost.sure(sum(item.tokens for item in calls))
             self.expect_time(lane.model, deadline, work)
 
     def expect_time(self, model: str, deadline: float, work: float = 0.0) -> None:
@@ -169,8 +168,8 @@ class Batcher:
         """
         if lane.count or lane.limits.wait:
             return None
-        extent = Extent.of(lane.measure(inputs))
-        tokens = extent.tokens
+        sizes = lane.measure(inputs)
+        tokens = lane.weigh(sizes)
         if not 0 < lane.cost.expect(tokens) < INLINE:
             return None
         began = time.perf_counter()
@@ -182,7 +181,7 @@ class Batcher:
                 lane.model,
                 lane.version,
                 lane.graph.name,
-                extent.rows,
+                sizes[batches.BATCH],
                 tokens,
                 tokens,
                 _AT_ONCE,
@@ -268,7 +267,7 @@ class Batcher:
     def _start(self, lane: Lane, items: list[Item], now: float) -> None:
         for item in items:
             item.queued = now - item.arrived
-        expected = lane.cost.expect(sum(item.extent.tokens for item in items))
+        expected = lane.cost.expect(sum(item.tokens for item in items))
         if 0 < expected < INLINE:
             self._finish(lane, items, _work(lane, items))
             return
@@ -292,7 +291,7 @@ class Batcher:
         self._finish(lane, items, done.result())
 
     def _finish(self, lane: Lane, items: list[Item], outcome: _Outcome) -> None:
-        real = sum(item.extent.tokens for item in items)
+        real = sum(item.tokens for item in items)
         lane.cost.learn(outcome.tokens, outcome.seconds)
         for item, part in zip(items, outcome.parts, strict=True):
             item.compute = outcome.seconds
@@ -317,21 +316,21 @@ class Batcher:
 def _work(lane: Lane, items: Sequence[Item]) -> _Outcome:
     """Merge, run, split; if that fails, each alone, so that nobody pays for another's call."""
     began = time.perf_counter()
-    extent = items[0].extent
-    for item in items[1:]:
-        extent = extent.with_(item.extent)
+    tokens = lane.weigh(batches.joint([item.sizes for item in items], lane.along(items)))
     try:
         parts: list[Arrays | BaseException] = list(_together(lane, items))
     except Exception as e:
         parts = [e] if len(items) == 1 else [p for i in items for p in _work(lane, [i]).parts]
-    return _Outcome(parts, extent.tokens, time.perf_counter() - began)
+    return _Outcome(parts, tokens, time.perf_counter() - began)
 
 
 def _together(lane: Lane, items: Sequence[Item]) -> list[Arrays]:
     graph = lane.graph
     if len(items) == 1:
         return [lane.run(graph.name, items[0].inputs)]
-    shapes = [item.sizes for item in items]
-    merged = batches.merge((*graph.inputs, *graph.reads), [item.inputs for item in items], shapes)
+    along = lane.along(items)
+    shapes, calls = [item.sizes for item in items], [item.inputs for item in items]
+    taken = graph.inputs if along == graph.rows else (*graph.inputs, *graph.reads)
+    merged = {**calls[0], **batches.merge(taken, calls, shapes, along)}
     made = lane.run(graph.name, merged)
-    return batches.split((*graph.outputs, *graph.writes), made, shapes)
+    return batches.split((*graph.outputs, *graph.writes), made, shapes, along)

@@ -17,6 +17,7 @@ BATCH = "B"
 WASTE = 0.1  # of a batch's tokens may be padding,
 SLACK = 64  # or so many: less than another call of a runtime costs
 PATIENCE = 16  # calls that do not fit, until the search for company is given up
+BITS = {"bfloat16": "uint16"}  # dtypes that NumPy has not -> what holds their bits
 Sizes = Mapping[str, int]  # letter -> length
 
 
@@ -31,7 +32,9 @@ def sizes(tensors: Sequence[Tensor], arrays: Arrays) -> dict[str, int]:
         array = arrays.get(tensor.name)
         if array is None:
             raise InvalidInput(f"tensor {tensor.name!r} is missing; given are {sorted(arrays)}")
-        fits = array.ndim == len(tensor.dims) and array.dtype == tensor.dtype
+        fits = array.ndim == len(tensor.dims) and array.dtype == BITS.get(
+            tensor.dtype, tensor.dtype
+        )
         for dim, length in zip(tensor.dims, array.shape, strict=False):
             fits &= (found.setdefault(dim, length) if isinstance(dim, str) else dim) == length
         if not fits:
@@ -92,35 +95,49 @@ def _distance(one: Extent, other: Extent) -> int:
     return sum(abs(a - b) for a, b in zip(one.lengths, other.lengths, strict=True))
 
 
-def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays], shapes: Sequence[Sizes]) -> Arrays:
-    """Stack calls along the batch axis, padding lettered axes to the longest."""
+def joint(shapes: Sequence[Sizes], along: str = BATCH) -> dict[str, int]:
+    """Sizes of a batch of calls: lengths of ``along`` add up, others are the longest."""
+    found = {letter: max(s[letter] for s in shapes) for letter in shapes[0]}
+    return {**found, along: sum(s[along] for s in shapes)}
+
+
+def merge(
+    tensors: Sequence[Tensor],
+    calls: Sequence[Arrays],
+    shapes: Sequence[Sizes],
+    along: str = BATCH,
+) -> Arrays:
+    """Stack calls along an axis that all tensors have, padding other letters to the longest."""
     if len(calls) == 1:
         return calls[0]
-    longest = {letter: max(s[letter] for s in shapes) for letter in shapes[0]}
-    rows = sum(s[BATCH] for s in shapes)
+    whole = joint(shapes, along)
     merged = {}
     for tensor in tensors:
-        dims = [longest[d] if isinstance(d, str) else d for d in tensor.dims]
-        out = np.full([rows, *dims[1:]], tensor.pad, dtype=tensor.dtype)
-        start = 0
+        dims = [whole[d] if isinstance(d, str) else d for d in tensor.dims]
+        out = np.full(dims, tensor.pad, dtype=BITS.get(tensor.dtype, tensor.dtype))
+        axis, start = tensor.dims.index(along), 0
         for call in calls:
             part = call[tensor.name]
-            out[(slice(start, start + len(part)), *map(slice, part.shape[1:]))] = part
-            start += len(part)
+            box = [slice(length) for length in part.shape]
+            box[axis] = slice(start, start + part.shape[axis])
+            out[tuple(box)] = part
+            start += part.shape[axis]
         merged[tensor.name] = out
     return merged
 
 
-def split(tensors: Sequence[Tensor], merged: Arrays, shapes: Sequence[Sizes]) -> list[Arrays]:
+def split(
+    tensors: Sequence[Tensor], merged: Arrays, shapes: Sequence[Sizes], along: str = BATCH
+) -> list[Arrays]:
     """Take a batch's outputs apart again, without the padding; the inverse of ``merge``."""
     parts: list[Arrays] = []
     start = 0
     for shape in shapes:
-        rows = slice(start, start + shape[BATCH])
         own = {}
         for tensor in tensors:
-            cut = [slice(shape.get(d)) if isinstance(d, str) else slice(d) for d in tensor.dims[1:]]
-            own[tensor.name] = merged[tensor.name][(rows, *cut)]
+            box = [slice(shape.get(d)) if isinstance(d, str) else slice(d) for d in tensor.dims]
+            box[tensor.dims.index(along)] = slice(start, start + shape[along])
+            own[tensor.name] = merged[tensor.name][tuple(box)]
         parts.append(own)
-        start = rows.stop
+        start += shape[along]
     return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from foretoken.errors import DeadlineExceeded, InvalidInput
@@ -28,12 +28,15 @@ class Limits:
         request_tokens: most tokens of one call.
         queue: most waiting calls of a model.
         wait: seconds that a call waits for company though there is a core to run it on.
+        copied: most bytes of reads of a call that shares a batch with calls on other states. They
+            are copied then, and all that is saved is to read the model's weights once more.
     """
 
     batch_tokens: int = 1024
     request_tokens: int = 1 << 16
     queue: int = 1024
     wait: float = 0.0
+    copied: int = 1 << 20
 
 
 @dataclass(eq=False, slots=True)
@@ -43,6 +46,8 @@ class Item:
     inputs: Arrays
     sizes: batches.Sizes
     extent: Extent
+    tokens: int
+    copied: int  # bytes of reads
     deadline: float
     arrived: float
     done: asyncio.Future[Arrays]
@@ -83,6 +88,7 @@ class Lane:
 
     def __post_init__(self) -> None:
         self._taken = (*self.graph.inputs, *self.graph.reads)
+        self._reads = [tensor.name for tensor in self.graph.reads]
 
     def measure(self, inputs: Arrays) -> batches.Sizes:
         """Lengths of a call's letters.
@@ -91,23 +97,31 @@ class Lane:
             InvalidInput: if its arrays are not what the graph declares, or too large.
         """
         sizes = batches.sizes(self._taken, inputs)
-        if (tokens := Extent.of(sizes).tokens) > self.limits.request_tokens:
+        if (tokens := self.weigh(sizes)) > self.limits.request_tokens:
             raise InvalidInput(
                 f"this request comes to {tokens} tokens; the server takes at most "
                 f"{self.limits.request_tokens} at once: ask for less, or in parts"
             )
         return sizes
 
+    def weigh(self, sizes: batches.Sizes) -> int:
+        """Tokens of a call or batch: its rows, where those are what a graph works on."""
+        if self.graph.rows is not None:
+            return sizes[batches.BATCH] * sizes[self.graph.rows]
+        return Extent.of(sizes).tokens
+
     def item(self, inputs: Arrays, deadline: float, done: asyncio.Future[Arrays]) -> Item:
         """A call on this lane; errors as for ``measure``."""
         sizes = self.measure(inputs)
-        return Item(inputs, sizes, Extent.of(sizes), deadline, time.monotonic(), done)
+        copied = sum(inputs[name].nbytes for name in self._reads)
+        extent, tokens = Extent.of(sizes), self.weigh(sizes)
+        return Item(inputs, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
 
     def add(self, item: Item, priority: int) -> None:
         """Let an item wait."""
         self.waiting.setdefault(priority, {})[item] = None
         self.count += 1
-        self.tokens += item.extent.tokens
+        self.tokens += item.tokens
 
     def remove(self, item: Item, priority: int) -> None:
         """Take an item out; nothing happens if it is not there."""
@@ -117,7 +131,7 @@ class Lane:
         if not queue:
             del self.waiting[priority]
         self.count -= 1
-        self.tokens -= item.extent.tokens
+        self.tokens -= item.tokens
 
     def first(self) -> tuple[int, float] | None:
         """Rank of the most urgent waiting call: minus its priority, then when it arrived."""
@@ -132,7 +146,7 @@ class Lane:
         others: list[tuple[Item, int]] = []
         for priority in sorted(self.waiting, reverse=True):
             for item in list(self.waiting[priority]):
-                if item.deadline <= now + self.cost.sure(item.extent.tokens):
+                if item.deadline <= now + self.cost.sure(item.tokens):
                     self.remove(item, priority)
                     item.fail(DeadlineExceeded("the call waited for too long"))
                 elif first is None:
@@ -142,8 +156,37 @@ class Lane:
                     others.append((item, priority))
         if first is None:
             return []
-        extents = [item.extent for item, _ in others]
-        mine = batches.company(first.extent, extents, self.limits.batch_tokens)
+        waiting = [item for item, _ in others]
+        mine = self._on_same_state(first, waiting) or self._alike(first, waiting)
         for i in mine:
             self.remove(*others[i])
-        return [first, *(others[i][0] for i in mine)]
+        return [first, *(waiting[i] for i in mine)]
+
+    def along(self, items: Sequence[Item]) -> str:
+        """The axis on which items of a batch are stacked: that of rows, if they read one state."""
+        if self.graph.rows is None or not all(self._same_state(items[0], i) for i in items):
+            return batches.BATCH
+        return self.graph.rows
+
+    def _same_state(self, one: Item, other: Item) -> bool:
+        return all(one.inputs[name] is other.inputs[name] for name in self._reads)
+
+    def _on_same_state(self, first: Item, others: Sequence[Item]) -> list[int]:
+        """Those, by index, that read the very arrays that ``first`` reads: none is copied."""
+        if self.graph.rows is None:
+            return []
+        taken, tokens = [], first.tokens
+        for i, item in enumerate(others):
+            if tokens + item.tokens <= self.limits.batch_tokens and self._same_state(first, item):
+                taken.append(i)
+                tokens += item.tokens
+        return taken
+
+    def _alike(self, first: Item, others: Sequence[Item]) -> list[int]:
+        """Those, by index, that are of much the same size, if their states are worth copying."""
+        if first.copied > self.limits.copied:
+            return []
+        light = [i for i, item in enumerate(others) if item.copied <= self.limits.copied]
+        extents = [others[i].extent for i in light]
+        chosen = batches.company(first.extent, extents, self.limits.batch_tokens)
+        return [light[i] for i in chosen]

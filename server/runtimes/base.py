@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
+
 from foretoken.models.artefact import Artefact
-from foretoken.models.contract import Array, Arrays, Family
+from foretoken.models.contract import Array, Arrays, Family, Graph, Kind, Tensor
+
+__all__ = ["Executable", "Runtime", "fitting", "graphs_of"]
 
 
 class Executable(Protocol):
@@ -32,3 +38,37 @@ class Runtime(Protocol):
             Unsupported: if this runtime cannot run the artefact, for lack of a graph or precision.
             DataLoss: if its files cannot be read.
         """
+
+
+def graphs_of(artefact: Artefact, family: Family) -> tuple[Graph, ...]:
+    """The family's graphs, with the dtypes in which the artefact keeps contexts.
+
+    Keys and values that are made in bfloat16 stay so: half the bytes, and nothing to convert. A
+    state that is replaced by every call adds its rounding up, and stays in float32.
+    """
+    graphs = family.graphs(artefact.config)
+    if artefact.precision != "bfloat16" or family.kind is not Kind.IN_CONTEXT:
+        return graphs
+    return tuple(
+        replace(graph, reads=_halved(graph.reads), writes=_halved(graph.writes)) for graph in graphs
+    )
+
+
+def _halved(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(replace(t, dtype="bfloat16") if t.dtype == "float32" else t for t in tensors)
+
+
+def fitting(graph: Graph, arrays: Arrays) -> dict[str, Array]:
+    """``arrays`` with those in float32 as the bfloat16 that ``graph`` declares instead."""
+    declared = {tensor.name: tensor.dtype for tensor in (*graph.inputs, *graph.reads)}
+    return {
+        name: _bits(array) if declared.get(name) == "bfloat16" else array
+        for name, array in arrays.items()
+    }
+
+
+def _bits(array: Array) -> Array:
+    """Finite float32 to bfloat16, rounded to nearest even, as its bits in uint16."""
+    wide = np.ascontiguousarray(array, np.float32).view(np.uint32)
+    bits: Array = ((wide + 0x7FFF + (wide >> 16 & 1)) >> 16).astype(np.uint16)
+    return bits

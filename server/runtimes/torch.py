@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,17 +15,19 @@ from foretoken.exporters.modules import load_module
 from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph
 from foretoken.models.contract import Tensor as Declared
+from foretoken.server.runtimes.base import graphs_of
 
 __all__ = ["TorchRuntime"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_LARGE = 1 << 16  # bytes from which on a copy costs more than it takes to avoid it
 
 
 class TorchRuntime:
     """Runs a version's module itself, in float32 or bfloat16.
 
-    In bfloat16, matrices are stored and multiplied so; inputs, outputs, normalisations, softmax
-    and whatever else autocast leaves alone stay in float32.
+    In bfloat16, matrices are stored and multiplied so, and contexts kept (see ``graphs_of``);
+    inputs, outputs, other states and whatever else autocast leaves alone stay in float32.
 
     Args:
         device: as torch names it; the default is "cuda" where there is one, else "cpu".
@@ -52,7 +55,7 @@ class TorchRuntime:
         for part in module.modules():
             if isinstance(part, (nn.Linear, nn.Embedding)):
                 part.to(dtype)
-        graphs = {graph.name: graph for graph in family.graphs(artefact.config)}
+        graphs = {graph.name: graph for graph in graphs_of(artefact, family)}
         return TorchExecutable(module.to(self._device), graphs, self._device, dtype, threads)
 
 
@@ -113,8 +116,10 @@ class TorchExecutable:
         array = inputs.get(declared.name)
         if array is None:
             raise InvalidInput(f"input {declared.name!r} is missing; given are {sorted(inputs)}")
-        writable = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(np.ascontiguousarray(writable)).to(self._device)
+        tensor = torch.from_numpy(_writable(np.ascontiguousarray(array)))
+        if declared.dtype == "bfloat16" and array.dtype == np.uint16:
+            tensor = tensor.view(torch.bfloat16)
+        return tensor.to(self._device)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self._dtype == torch.float32:
@@ -136,5 +141,22 @@ def _threads(wanted: int) -> Iterator[None]:
 
 
 def _array(declared: Declared, output: torch.Tensor) -> Array:
-    array: Array = output.to("cpu", getattr(torch, declared.dtype)).numpy()
+    tensor = output.to("cpu", getattr(torch, declared.dtype))
+    if declared.dtype == "bfloat16":
+        tensor = tensor.contiguous().view(torch.uint16)
+    array: Array = tensor.numpy()
     return array
+
+
+def _writable(array: Array) -> Array:
+    """The same numbers where torch, which knows no other tensors, believes that it may write.
+
+    Graphs write nowhere. A context that is mapped from a file is megabytes, and copied for no call.
+    """
+    if array.flags.writeable:
+        return array
+    if array.nbytes < _LARGE:
+        return array.copy()
+    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+    memory.owner = array  # type: ignore[attr-defined]  # lives as long as what looks at it
+    return np.frombuffer(memory, array.dtype).reshape(array.shape)

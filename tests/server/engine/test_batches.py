@@ -48,6 +48,29 @@ def test_split_undoes_merge(lengths, seed):
             np.testing.assert_array_equal(array, call[name])
 
 
+@given(st.lists(LETTERS, min_size=1, max_size=6))
+def test_calls_are_stacked_along_any_axis_that_all_tensors_have(lengths):
+    tensors = (TENSORS[2], TENSORS[3])
+    calls = [{t.name: arrays(sizes, 0)[t.name] for t in tensors} for sizes in lengths]
+    shapes = [batches.sizes(tensors, call) for call in calls]
+    merged = batches.merge(tensors, calls, shapes, "Q")
+    assert batches.sizes(tensors, merged) == batches.joint(shapes, "Q")
+    assert merged["at"].shape[2] == sum(s["Q"] for s in lengths)
+    for call, part in zip(calls, batches.split(tensors, merged, shapes, "Q"), strict=True):
+        for name, array in part.items():
+            np.testing.assert_array_equal(array, call[name])
+
+
+def test_bfloat16_goes_as_its_bits():
+    tensors = (Tensor("k", "bfloat16", ("B", "N")),)
+    calls = [{"k": np.full((1, n), 0x3F80, np.uint16)} for n in (1, 2)]
+    shapes = [batches.sizes(tensors, call) for call in calls]
+    merged = batches.merge(tensors, calls, shapes)
+    assert merged["k"].tolist() == [[0x3F80, 0], [0x3F80, 0x3F80]]
+    with pytest.raises(InvalidInput, match="must be bfloat16"):
+        batches.sizes(tensors, {"k": np.zeros((1, 1), np.float32)})
+
+
 @given(st.lists(LETTERS, min_size=2, max_size=6))
 def test_what_is_added_is_padding(lengths):
     calls = [arrays(sizes, 0) for sizes in lengths]

@@ -12,7 +12,12 @@ from torch import nn
 
 from foretoken.errors import DataLoss, InternalError, InvalidInput, Unsupported
 from foretoken.models.artefact import WEIGHTS
+from foretoken.models.contract import Graph
+from foretoken.models.contract import Tensor as Declared
+from foretoken.server.engine.batches import BITS
 from foretoken.server.runtimes import runtime
+from foretoken.server.runtimes import torch as runtimes_torch
+from foretoken.server.runtimes.base import fitting, graphs_of
 from foretoken.server.runtimes.torch import TorchRuntime
 from tests.exporters.single import Single, saved
 from tests.published import SUBJECTS
@@ -41,18 +46,65 @@ def test_bfloat16_is_close_and_answers_in_the_declared_dtypes(published, name):
     full = TorchRuntime("cpu").load(artefact, family, 1)
     half = TorchRuntime("cpu").load(replace(artefact, precision="bfloat16"), family, 1)
     assert half.nbytes < full.nbytes
-    for graph in family.graphs(artefact.config):
+    for graph in graphs_of(replace(artefact, precision="bfloat16"), family):
         example = list(family.examples(artefact.config, graph.name))[1]
-        wanted, made = full.run(graph.name, example), half.run(graph.name, example)
+        wanted = full.run(graph.name, example)
+        made = half.run(graph.name, fitting(graph, example))
         for tensor in (*graph.outputs, *graph.writes):
-            assert made[tensor.name].dtype == tensor.dtype
-            np.testing.assert_allclose(made[tensor.name], wanted[tensor.name], atol=0.15, rtol=0.1)
+            assert made[tensor.name].dtype == BITS.get(tensor.dtype, tensor.dtype)
+            values = wide(made[tensor.name])
+            np.testing.assert_allclose(values, wanted[tensor.name], atol=0.15, rtol=0.1)
     assert any(
         not np.array_equal(full.run(g.name, e)[t.name], half.run(g.name, e)[t.name])
         for g in family.graphs(artefact.config)
         for e in family.examples(artefact.config, g.name)
         for t in g.outputs
     )
+
+
+def wide(array):
+    """Numbers, of bfloat16's bits too."""
+    return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
+
+
+def test_contexts_are_kept_in_bfloat16_and_states_of_sequences_are_not(published):
+    for name, dtype in (("in_context", "bfloat16"), ("recurrent", "float32")):
+        artefact = replace(published(name), precision="bfloat16")
+        states = {
+            t.name: t.dtype
+            for graph in graphs_of(artefact, SUBJECTS[name])
+            for t in graph.writes
+            if t.dtype != "int64"
+        }
+        assert set(states.values()) == {dtype}
+        assert {t.dtype for g in graphs_of(published(name), SUBJECTS[name]) for t in g.writes} <= {
+            "float32",
+            "int64",
+        }
+
+
+def test_bits_are_those_that_torch_rounds_to():
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    values[:4] = [0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8]
+    graph = Graph("g", (), (), reads=(Declared("k", "bfloat16", ("B",)),))
+    bits = fitting(graph, {"k": values})["k"]
+    np.testing.assert_array_equal(wide(bits), torch.from_numpy(values).bfloat16().float().numpy())
+
+
+def test_arrays_that_may_not_be_written_are_read_where_they_lie(published):
+    family, artefact = SUBJECTS["stateless"], published("stateless")
+    executable = TorchRuntime("cpu").load(artefact, family, 1)
+    example = list(family.examples(artefact.config, "forward"))[1]
+    rows = 1 + runtimes_torch._LARGE // min(a.nbytes // len(a) for a in example.values())
+    many = {name: np.repeat(array[:1], rows, axis=0) for name, array in example.items()}
+    wanted = executable.run("forward", many)
+    for array in many.values():
+        array.flags.writeable = False
+        same = runtimes_torch._writable(array)
+        assert same.flags.writeable
+        assert np.shares_memory(same, array) == (array.nbytes >= runtimes_torch._LARGE)
+    for name, array in executable.run("forward", many).items():
+        np.testing.assert_array_equal(array, wanted[name])
 
 
 @pytest.mark.parametrize("precision", ["int8", "float16"])

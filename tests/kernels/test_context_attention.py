@@ -1,0 +1,93 @@
+"""Context attention: the reference against NumPy, and the Triton kernel against the reference."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from foretoken.kernels import context_attention as op
+from foretoken.kernels.context_attention import reference
+
+HERE = Path(__file__).resolve().parent
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def plain(q, k, v, n):
+    """One row of one head at a time, in float64."""
+    B, H, M, _ = q.shape
+    out = np.empty_like(q)
+    for b, h, m in np.ndindex(B, H, M):
+        shared = h // (H // k.shape[1])
+        scores = k[b, shared, : n[b]] @ q[b, h, m]
+        weights = np.exp(scores - scores.max())
+        out[b, h, m] = weights / weights.sum() @ v[b, shared, : n[b]]
+    return out
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+@pytest.mark.parametrize("n", [(1, 7), (9, 9)])
+def test_the_reference_is_attention_to_the_first_n_keys(heads, scale, n):
+    rng = np.random.default_rng(heads)
+    q = rng.standard_normal((2, 4, 3, 8)) * scale
+    k, v = rng.standard_normal((2, 2, heads, 9, 8))
+    made = reference.context_attention(*map(torch.from_numpy, (q, k, v)), torch.tensor(n))
+    np.testing.assert_allclose(made.numpy(), plain(q, k, v, n), rtol=1e-12, atol=1e-12)
+
+
+def test_a_trace_holds_the_mask_though_nothing_is_padded():
+    class Attention(torch.nn.Module):
+        def forward(self, q, k, v, n):
+            return op.context_attention(q, k, v, n)
+
+    q, k, v = torch.randn(3, 2, 2, 5, 4)
+    program = torch.export.export(Attention(), (q, k, v, torch.tensor([5, 5])))
+    n = torch.tensor([1, 3])
+    made = program.module()(q, k, v, n)
+    torch.testing.assert_close(made, reference.context_attention(q, k, v, n))
+    assert not torch.allclose(made, reference.context_attention(q, k, v, torch.tensor([5, 5])))
+
+
+def test_a_cpu_is_served_by_the_reference():
+    q, k, v = torch.randn(3, 1, 2, 3, 4)
+    n = torch.tensor([2])
+    assert torch.equal(op.context_attention(q, k, v, n), reference.context_attention(q, k, v, n))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_kernel_is_the_reference(device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    pytest.importorskip("triton", reason="there is no Triton on this platform")
+    said = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", HERE / "kernel_context_attention.py"],
+        env={**os.environ, "DEVICE": device, "TRITON_INTERPRET": str(int(device == "cpu"))},
+        cwd=HERE.parents[1],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert said.stdout.count(".") > 30
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_served_by_the_kernel_unless_somebody_wants_gradients():
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    from foretoken.kernels.context_attention import triton as kernel
+
+    q, k, v = torch.randn(3, 1, 2, 300, 32, device="cuda")
+    n = torch.tensor([170], device="cuda")
+    made = op.context_attention(q, k, v, n)
+    assert torch.equal(made, kernel.context_attention(q, k, v, n))
+    q.requires_grad_()
+    op.context_attention(q, k, v, n).sum().backward()
+    assert q.grad is not None
