@@ -98,6 +98,7 @@ class Pipeline(Protocol):
     """All of it NumPy; ``fit`` may take long, ``rows`` is what every request waits for."""
 
     version: int  # of what it computes; another one makes other contexts
+    extra: int  # features that it adds to the columns
     every_column: bool  # wants constant and repeated columns too
     defaults: Mapping[str, float | str]  # of options, see ``Options.parse``
 

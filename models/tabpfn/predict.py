@@ -30,7 +30,7 @@ __all__ = ["TabularPredictor"]
 
 GROUP = 4  # members in one call
 CHUNK = 1024  # test rows in one call
-INLINE = 1 << 15  # numbers that are computed at once, rather than in a thread
+INLINE = 1 << 14  # numbers that are computed at once, rather than in a thread
 VERSION = 1  # of what this module does; the pipeline has one of its own
 FLOAT, INT = 4, 8  # bytes
 

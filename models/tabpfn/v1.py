@@ -132,7 +132,7 @@ def _configurations(columns: int, classes: int, options: Options) -> int:
 
 def _chosen(columns: int, classes: int, options: Options) -> NDArray[np.int64]:
     """Class shift, column shift and transform of each member, [E, 3]."""
-    generator = np.random.RandomState(options.seed)  # torch's CPU generator
+    generator = np.random.RandomState(options.seed)  # torch has the same one
     of_columns, of_classes = permutation(generator, columns), permutation(generator, classes)
     shifts = list(product(of_classes.tolist(), of_columns.tolist()))
     random.Random(0).shuffle(shifts)

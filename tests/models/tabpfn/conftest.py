@@ -1,4 +1,4 @@
-"""A small random TabPFN with the first release's pipeline, run by its module."""
+"""Small random TabPFNs, run by their modules."""
 
 from __future__ import annotations
 
@@ -64,6 +64,12 @@ def small():
 @pytest.fixture
 def model(small):
     return small()
+
+
+@pytest.fixture(params=["v1", "ordered"])
+def either(small, request):
+    """A model of each pipeline."""
+    return small(pipeline=request.param)
 
 
 @pytest.fixture(scope="session")

@@ -88,10 +88,10 @@ def _column(rng, kind, n, gaps):
 
 @QUIET
 @given(asked=tables())
-def test_cached_is_uncached_and_probabilities_are_such(model, asked):
-    uncached = model.predict(asked)
-    context = model.fit(asked)
-    cached = model.predict(bare(asked, categorical=frozenset()), context)
+def test_cached_is_uncached_and_probabilities_are_such(either, asked):
+    uncached = either.predict(asked)
+    context = either.fit(asked)
+    cached = either.predict(bare(asked, categorical=frozenset()), context)
     np.testing.assert_array_equal(cached.probabilities, uncached.probabilities)
     np.testing.assert_array_equal(cached.uncertainty, uncached.uncertainty)
     assert cached.classes.tolist() == uncached.classes.tolist() == sorted(set(asked.target))
@@ -99,32 +99,32 @@ def test_cached_is_uncached_and_probabilities_are_such(model, asked):
     np.testing.assert_allclose(uncached.probabilities.sum(1), 1, rtol=0, atol=1e-12)
     assert (uncached.probabilities >= 0).all()
     assert (uncached.uncertainty >= 0).all()
-    assert nbytes(context) == model.predictor.nbytes(asked)
+    assert nbytes(context) == either.predictor.nbytes(asked)
     assert all(a.dtype.kind in "iuf" for a in context.arrays.values())
 
 
 @QUIET
 @given(asked=tables(), seed=st.integers(0, 99))
-def test_test_rows_answer_alone_as_in_company_and_in_any_order(model, asked, seed):
-    context = model.fit(asked)
+def test_test_rows_answer_alone_as_in_company_and_in_any_order(either, asked, seed):
+    context = either.fit(asked)
     asked = bare(asked, categorical=frozenset())
-    whole = model.predict(asked, context).probabilities
+    whole = either.predict(asked, context).probabilities
     order = np.random.default_rng(seed).permutation(len(whole))
-    turned = model.predict(rows_of(asked, order), context).probabilities
+    turned = either.predict(rows_of(asked, order), context).probabilities
     np.testing.assert_allclose(turned, whole[order], **CLOSE)
-    one = model.predict(rows_of(asked, order[:1]), context).probabilities
+    one = either.predict(rows_of(asked, order[:1]), context).probabilities
     np.testing.assert_allclose(one, whole[order[:1]], **CLOSE)
 
 
 @QUIET
 @given(asked=tables(), seed=st.integers(0, 99))
-def test_columns_are_known_by_name_in_any_order(model, asked, seed):
-    context = model.fit(asked)
+def test_columns_are_known_by_name_in_any_order(either, asked, seed):
+    context = either.fit(asked)
     names = np.random.default_rng(seed).permutation(list(asked.test))
     turned = replace(asked, test={str(name): asked.test[name] for name in names})
     a, b = (
-        model.predict(asked, context),
-        model.predict(bare(turned, categorical=frozenset()), context),
+        either.predict(asked, context),
+        either.predict(bare(turned, categorical=frozenset()), context),
     )
     np.testing.assert_array_equal(a.probabilities, b.probabilities)
 
