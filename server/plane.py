@@ -463,6 +463,7 @@ class Plane:
 
     async def start(self) -> None:
         """Load the champions, as far as the budget goes, and follow the registry from now on."""
+        self._housekeeping.settle()
         room = self._settings.model_bytes
         for model in await asyncio.to_thread(self.registry.models, None, FIRST):
             try:

@@ -49,11 +49,20 @@ class Housekeeping:
         self._contexts = contexts
         self._observer = observer
         self._lease = _Lease(registry.data_dir / LOCK)
+        self._budget = settings.context_bytes
         self._period = period(settings.context_ttl)
         self._next = time.monotonic() + self._period
         self._search = time.monotonic() + ORPHANS
         self._told: int | None = None  # state of the registry that the observer was told of
         self._turn = asyncio.Lock()
+        self._resident = False
+
+    def settle(self) -> None:
+        """Keep the lock once it is there: ``tidy`` is called again and again from now on.
+
+        Whoever does not promise that lets others have it after each round.
+        """
+        self._resident = True
 
     async def tidy(self) -> None:
         """Do what is due; cheap when nothing is.
@@ -74,9 +83,13 @@ class Housekeeping:
                 self._observer.contexts_kept(
                     *await asyncio.to_thread(self._registry.contexts.totals)
                 )
+            if not self._resident:
+                self._lease.give()
 
     async def _sweep(self) -> None:
-        await asyncio.to_thread(self._registry.contexts.expire)
+        store = self._registry.contexts
+        await asyncio.to_thread(store.expire)
+        self._observer.contexts_evicted(await asyncio.to_thread(store.shrink, self._budget))
         if time.monotonic() >= self._search:
             self._search = time.monotonic() + ORPHANS
             await asyncio.to_thread(self._registry.collect_contexts, ORPHANS)

@@ -291,6 +291,14 @@ class ContextStore:
         self._forget(connection, evicted)
         return len(evicted)
 
+    def shrink(self, budget: int) -> int:
+        """Let go of states until the rest is within the budget; returns of how many."""
+        with self._database.read() as connection:
+            if rows.totals(connection).state <= budget:
+                return 0
+        with self._database.write() as connection:
+            return self._evict(connection, budget, but="")
+
     def _forget(self, connection: Connection, stored: Sequence[StoredContext]) -> None:
         values = {"kept_digest": None, "kept_size": 0}
         rows.update(connection, [each.record.id for each in stored], values)
