@@ -39,7 +39,8 @@ class Frame:
 
     Args:
         columns: by name, each [N]: float64, int64, bool, or object holding str and None. A missing
-            number is NaN; bools of which some are missing are numbers.
+            number is NaN; bools of which some are missing are numbers; a column without any value
+            is of objects.
         named: whether the names are the caller's.
         categorical: names of columns of numbers that came as categories.
         rows: N.
@@ -202,6 +203,8 @@ def _column(name: str, values: Array) -> tuple[Array, bool]:
     if values.dtype.kind == "O":
         values, loose = _objects(name, values)
     made = column(name, values)
+    if made.dtype.kind == "f" and made.size and np.isnan(made).all():
+        return np.full(made.shape, None, object), False  # of no kind, so that it fits any
     if made.dtype.kind == "f" and np.isinf(made).any():
         row = int(np.flatnonzero(np.isinf(made))[0])
         raise InvalidInput(

@@ -121,9 +121,14 @@ def test_rows_of_mixed_kinds_keep_their_columns_kinds():
 
 def test_masked_and_structured_arrays():
     masked = np.ma.array([[1.0, 2.0]], mask=[[False, True]])
-    np.testing.assert_equal(frame_of(masked).columns["x1"].tolist(), [NAN])
+    np.testing.assert_equal(frame_of(masked).columns["x1"].tolist(), [None])
     structured = np.array([(1.5, "a")], [("size", "f4"), ("name", "U1")])
     assert frame_of(structured).names == ("size", "name")
+
+
+@pytest.mark.parametrize("values", [[None, None], np.array([NAN, NAN]), pl.Series([None, None])])
+def test_a_column_without_values_is_of_no_kind(values):
+    assert frame_of({"a": values}).columns["a"].tolist() == [None, None]
 
 
 def test_decimals_and_small_floats_are_numbers():

@@ -143,7 +143,7 @@ class _Csv:
                     if name not in kinds:
                         possible[name].see(cell)
         found = {name: kind.name for name, kind in possible.items()}
-        self.kinds = {**found, **{n: k for n, k in kinds.items() if n in found}}
+        self.kinds: Mapping[str, str] = {**found, **{n: k for n, k in kinds.items() if n in found}}
 
     def chunks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Array]]:
         places = {name: self.names.index(name) for name in names}
@@ -208,9 +208,7 @@ class _Kind:
 
     @property
     def name(self) -> str:
-        if not self._seen:
-            return "number"  # nothing but missing ones
-        return self._left[0] if self._left else "text"
+        return self._left[0] if self._left and self._seen else "text"
 
 
 def _parsed(kind: str, cell: str) -> Any:
