@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file, save_file
 
+from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.tasks import TabularRequest
 from foretoken.server.plane import Answers
 from foretoken.server.registry.registry import Registry
 
-__all__ = ["blobs_of", "damage", "inline", "rows", "same", "table", "with_context"]
+__all__ = ["blobs_of", "damage", "inline", "rows", "same", "table", "variant", "with_context"]
 
 COLUMNS = 3
 
@@ -61,3 +63,12 @@ def damage(registry: Registry, digest: str, how: str) -> None:
     data[len(data) // 2] ^= 1
     path.unlink()  # a new file: whoever has mapped the old one keeps it
     path.write_bytes(data)
+
+
+def variant(artefact: Artefact, folder: Path, factor: float) -> Artefact:
+    """The same model with other weights."""
+    path = folder / WEIGHTS
+    weights = load_file(artefact.files[WEIGHTS])
+    save_file({name: weight * factor for name, weight in weights.items()}, path)
+    files = {**artefact.files, WEIGHTS: path}
+    return Artefact(artefact.family, artefact.config, files, export=artefact.export)

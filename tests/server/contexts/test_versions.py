@@ -6,21 +6,13 @@ import numpy as np
 import pytest
 
 from foretoken.errors import FailedPrecondition, InvalidInput, NotFound
-from foretoken.models.artefact import WEIGHTS, Artefact
-from tests.server.contexts.tables import blobs_of, inline, rows, same, table, with_context
+from tests.server.contexts.tables import blobs_of, inline, rows, same, table, variant, with_context
 
 
 @pytest.fixture
 def second(published, registry, tmp_path):
     """Version 2 of "toy", whose weights are others."""
-    from safetensors.numpy import load_file, save_file
-
-    artefact = published("in_context")
-    path = tmp_path / WEIGHTS
-    save_file({n: w * 1.5 for n, w in load_file(artefact.files[WEIGHTS]).items()}, path)
-    files = {**artefact.files, WEIGHTS: path}
-    other = Artefact(artefact.family, artefact.config, files, export=artefact.export)
-    return registry.register("toy", other)
+    return registry.register("toy", variant(published("in_context"), tmp_path, 1.5))
 
 
 def answer(plane, context, model=""):
