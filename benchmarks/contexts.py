@@ -6,7 +6,9 @@
 same queries in this process on the server's core and does nothing else: no wire, no preprocessing,
 no ensemble; one query a call, or as many as it does best, merged beforehand at no charge. Then one
 caller asks for one row against 1,000. Each side is measured in turn. Without the model, one of the
-bundled size with random weights stands in: nothing here depends on what the weights say.
+bundled size with random weights stands in: nothing here depends on what the weights say. Processor
+time stands beside the clock's: on a shared machine only the former is the program's own. Figures
+of an artefact that was given are printed and not kept.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ import numpy as np
 from benchmarks.common import keep
 from benchmarks.load.house import Server, serving
 from benchmarks.load.processes import generate
-from benchmarks.tables.bare import Bare, clock
+from benchmarks.tables.bare import Bare, Measured, clock
 from benchmarks.tables.queries import Question, question
 from foretoken.client import Client
 from foretoken.models.artefact import WEIGHTS, Artefact
@@ -63,13 +65,14 @@ def main() -> None:
                 "one row": latency(server, client, name, bare, one, args.rounds, args.seconds),
             }
     show(result)
-    keep("contexts", {**result, "load": os.getloadavg()})
+    if args.artefact is None:
+        keep("contexts", {**result, "load": os.getloadavg()})
 
 
 def chosen(model: str, given: Path | None, pipeline: str, scratch: Path) -> tuple[str, Artefact]:
     """What was given, or is bundled, or is of its size with random weights; and its name."""
     if given is not None:
-        return f"{given.name}-given", Artefact.read(given)
+        return "given", Artefact.read(given)
     folder = bundled().get(model)
     if folder is not None:
         return model, Artefact.read(folder)
@@ -142,16 +145,16 @@ def throughput(
     calls = [bare.query(each) for each in questions]
     payloads = tuple(each.payload() for each in questions)
     alone = [client.predict(each.context, each.test).probabilities for each in questions]
-    rates: dict[str, list[float]] = {"wire": [], **{f"bare, {k}": [] for k in (1, *TOGETHER)}}
+    names = ["wire", *(f"bare, {k}" for k in (1, *TOGETHER))]
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
     before, batches = outcomes(server), counts(server)
     for _ in range(rounds):
-        job = server.job(*payloads, method=METHOD, callers=CALLERS, seconds=seconds)
-        result = generate(job)
-        if result.failed:
-            raise RuntimeError(f"{result.failed} calls failed: {result.details}")
-        rates["wire"].append(result.rate)
-        for k in (1, *TOGETHER):
-            rates[f"bare, {k}"].append(bare.rate(calls, k, seconds / 3))
+        found = [loaded(server, payloads, CALLERS, seconds)]
+        found += [bare.rate(calls, k, seconds / 3) for k in (1, *TOGETHER)]
+        for name, each in zip(names, found, strict=True):
+            rates[name].append(each.rate)
+            cpu[name].append(each.cpu_ms)
     with ThreadPoolExecutor(CALLERS) as pool:
         together = pool.map(lambda q: client.predict(q.context, q.test).probabilities, questions)
         off = max(np.abs(a - b).max() for a, b in zip(alone, together, strict=True))
@@ -159,18 +162,32 @@ def throughput(
     after = {k: n - before.get(k, 0) for k, n in outcomes(server).items()}
     ran = [b - a for a, b in zip(batches, counts(server), strict=True)]
     medians = {name: statistics.median(each) for name, each in rates.items()}
-    best = max(medians[f"bare, {k}"] for k in (1, *TOGETHER))
+    costs = {name: statistics.median(each) for name, each in cpu.items()}
     return {
         "callers": CALLERS,
         "rows_a_query": ASKED,
         "queries_per_s": medians,
         "of_bare_unbatched": medians["wire"] / medians["bare, 1"],
-        "of_bare_best": medians["wire"] / best,
+        "of_bare_best": medians["wire"] / max(medians[name] for name in names[1:]),
+        "cpu_ms_a_query": costs,
+        "of_bare_unbatched_cpu": costs["bare, 1"] / costs["wire"],
+        "of_bare_best_cpu": min(costs[name] for name in names[1:]) / costs["wire"],
         "aim": AIM_THROUGHPUT,
         "hits": after.get("hit", 0) / sum(after.values()),
         "batch_rows": ran[1] / ran[0],
         "batched_less_alone": float(off),
     }
+
+
+def loaded(server: Server, payloads: Sequence[bytes], callers: int, seconds: float) -> Measured:
+    """What callers with a question each get of the server."""
+    cpu = server.watched.cpu()
+    job = server.job(*payloads, method=METHOD, callers=callers, seconds=seconds, timeout=60.0)
+    result = generate(job)
+    if result.failed:
+        raise RuntimeError(f"{result.failed} calls failed: {result.details}")
+    spent = server.watched.cpu() - cpu
+    return Measured(result.rate, 1e3 * spent / (result.calls + result.uncounted), result.p50)
 
 
 def latency(
@@ -187,14 +204,14 @@ def latency(
     one.context = made.id
     call, payload = bare.query(one), one.payload()
     found: dict[str, list[float]] = {"grpc": [], "client": [], "bare": []}
+    cpu: dict[str, list[float]] = {"grpc": [], "bare": []}
     for _ in range(rounds):
-        result = generate(server.job(payload, method=METHOD, callers=1, seconds=seconds))
-        if result.failed:
-            raise RuntimeError(f"{result.failed} calls failed: {result.details}")
-        found["grpc"].append(result.p50)
         ask = partial(client.predict, one.context, one.test)
         found["client"].append(1e3 * statistics.median(clock(ask)[0] for _ in range(100)))
-        found["bare"].append(bare.p50(call, 200))
+        over, alone = loaded(server, [payload], 1, seconds), bare.rate([call], 1, seconds / 3)
+        for name, each in (("grpc", over), ("bare", alone)):
+            found[name].append(each.p50_ms)
+            cpu[name].append(each.cpu_ms)
     p50 = {name: statistics.median(each) for name, each in found.items()}
     return {
         "rows": len(one.labels),
@@ -202,6 +219,7 @@ def latency(
         "bytes": made.nbytes,
         "p50_ms": p50,
         "over_bare": p50["grpc"] / p50["bare"],
+        "cpu_ms": {name: statistics.median(each) for name, each in cpu.items()},
         "aim": AIM_LATENCY,
     }
 
@@ -240,15 +258,17 @@ def show(result: Mapping[str, Any]) -> None:
         f"{100 * many['hits']:.2f} % HIT, {many['batch_rows']:.1f} members' rows a batch"
     )
     for name, rate in many["queries_per_s"].items():
-        print(f"  {name:8} {rate:7.1f} queries/s")
-    p50 = one["p50_ms"]
+        print(f"  {name:8} {rate:7.1f} queries/s, {many['cpu_ms_a_query'][name]:.2f} ms CPU each")
+    p50, cpu = one["p50_ms"], one["cpu_ms"]
     print(
         f"  the wire reaches {many['of_bare_unbatched']:.2f} of bare unbatched, "
-        f"{many['of_bare_best']:.2f} of bare at its best (aim {many['aim']})\n"
+        f"{many['of_bare_best']:.2f} of bare at its best (aim {many['aim']});\n"
+        f"  by processor time {many['of_bare_unbatched_cpu']:.2f} and "
+        f"{many['of_bare_best_cpu']:.2f}\n"
         f"  in company or alone, probabilities differ by {many['batched_less_alone']:.1e}\n"
         f"\none row against {one['rows']}: gRPC {p50['grpc']:.2f} ms, by the client "
         f"{p50['client']:.2f} ms, bare {p50['bare']:.2f} ms: {one['over_bare']:.2f}x "
-        f"(aim {one['aim']})"
+        f"(aim {one['aim']}); processor time {cpu['grpc']:.2f} and {cpu['bare']:.2f} ms"
     )
 
 

@@ -7,7 +7,8 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -21,11 +22,19 @@ from foretoken.models.tasks import TabularRequest
 from foretoken.server.engine.drive import alone
 from foretoken.server.runtimes.onnx import OnnxRuntime
 
-__all__ = ["Bare", "calls_of", "clock", "merged"]
+__all__ = ["Bare", "Measured", "calls_of", "clock", "merged"]
 
 R = TypeVar("R")
 GRAPH = "query"
 BUDGET = 1 << 16  # tokens
+
+
+class Measured(NamedTuple):
+    """Queries per second, processor milliseconds of each, and the median of a call's time."""
+
+    rate: float
+    cpu_ms: float
+    p50_ms: float
 
 
 class Bare:
@@ -57,25 +66,20 @@ class Bare:
             raise RuntimeError(f"a question takes {len(calls)} calls; one was expected")
         return {**calls[0].inputs, **cast(Arrays, calls[0].state)}
 
-    def rate(self, queries: Sequence[Arrays], together: int, seconds: float) -> float:
-        """Queries per second, so many in one call, merged beforehand."""
+    def rate(self, queries: Sequence[Arrays], together: int, seconds: float) -> Measured:
+        """Measure for so long, with so many queries in one call, merged beforehand."""
         groups = [queries[i : i + together] for i in range(0, len(queries), together)]
         batches = [merged(group) for group in groups if len(group) == together]
-        ran = 0
+        taken: list[float] = []
         with on_core():
             self._runtime.run(GRAPH, batches[0])
-            began = time.perf_counter()
-            while (now := time.perf_counter() - began) < seconds:
-                self._runtime.run(GRAPH, batches[ran % len(batches)])
-                ran += 1
-        return ran * together / now
-
-    def p50(self, query: Arrays, times: int) -> float:
-        """Milliseconds of a call, the median."""
-        with on_core():
-            self._runtime.run(GRAPH, query)
-            taken = [clock(lambda: self._runtime.run(GRAPH, query))[0] for _ in range(times)]
-        return 1e3 * statistics.median(taken)
+            began, cpu = time.perf_counter(), time.process_time()
+            while (now := time.perf_counter() - began) < seconds or not taken:
+                batch = batches[len(taken) % len(batches)]
+                taken.append(clock(partial(self._runtime.run, GRAPH, batch))[0])
+        ran = len(taken) * together
+        spent = time.process_time() - cpu
+        return Measured(ran / now, 1e3 * spent / ran, 1e3 * statistics.median(taken))
 
 
 def calls_of(steps: Steps) -> list[Call]:

@@ -19,7 +19,17 @@ from sklearn.metrics import roc_auc_score
 
 from benchmarks.common import SHARED
 
-__all__ = ["METRICS", "SPLITS", "TABLES", "Probabilities", "Split", "evaluate", "load", "scores"]
+__all__ = [
+    "METRICS",
+    "SPLITS",
+    "TABLES",
+    "Probabilities",
+    "Split",
+    "evaluate",
+    "load",
+    "names",
+    "scores",
+]
 
 TABLES = SHARED / "tabular"
 SPLITS = (1, 2, 3, 4, 5)
