@@ -349,10 +349,12 @@ class SetOptionsRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., options: _Optional[_Union[ServingOptions, _Mapping]] = ...) -> None: ...
 
 class DeleteRequest(_message.Message):
-    __slots__ = ("ref",)
+    __slots__ = ("ref", "force")
     REF_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     ref: str
-    def __init__(self, ref: _Optional[str] = ...) -> None: ...
+    force: bool
+    def __init__(self, ref: _Optional[str] = ..., force: bool = ...) -> None: ...
 
 class LoadRequest(_message.Message):
     __slots__ = ("name",)

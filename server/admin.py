@@ -177,10 +177,10 @@ class Admin:
         await self._changed(caller, name, set_)
         return await self.options(caller, name)
 
-    async def delete(self, caller: Caller, ref: str) -> Version:
+    async def delete(self, caller: Caller, ref: str, *, force: bool = False) -> Version:
         """Delete a version, given as ``NAME:VERSION``; see ``Registry.delete``."""
         name = Ref.parse(ref).name
-        return await self._changed(caller, name, partial(self._registry.delete, ref))
+        return await self._changed(caller, name, partial(self._registry.delete, ref, force=force))
 
     async def load(self, name: str, terms: Terms) -> None:
         """Have every worker serve a model from now on; see ``Plane.load``."""

@@ -142,11 +142,17 @@ def rollback(
 
 @app.command()
 def delete(
-    ref: Ref, data_dir: DataDir = None, server: Server = None, as_json: Json = False
+    ref: Ref,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also erase the contexts that were fitted with it.")
+    ] = False,
+    data_dir: DataDir = None,
+    server: Server = None,
+    as_json: Json = False,
 ) -> None:
-    """Delete a version, given as NAME:VERSION, that no alias points at."""
+    """Delete a version, given as NAME:VERSION, that no alias points at and no context needs."""
     with open_catalogue(server, data_dir) as registry:
-        version = registry.delete(ref)
+        version = registry.delete(ref, force=force)
     text = f"Deleted {version.ref}; `foretoken models gc` frees its bytes."
     show(text, as_json=as_json, deleted=version.ref)
 

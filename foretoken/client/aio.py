@@ -114,9 +114,11 @@ class AsyncClient:
         """See ``Client.verify``."""
         return await self._run(registry.verify(ref, heard), timeout)
 
-    async def delete(self, ref: str, *, timeout: float | None = None) -> Version:
+    async def delete(
+        self, ref: str, *, force: bool = False, timeout: float | None = None
+    ) -> Version:
         """See ``Client.delete``."""
-        return await self._run(registry.delete(ref), timeout)
+        return await self._run(registry.delete(ref, force), timeout)
 
     async def aliases(self, name: str, *, timeout: float | None = None) -> list[Alias]:
         """See ``Client.aliases``."""

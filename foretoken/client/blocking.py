@@ -133,9 +133,12 @@ class Client:
         """Have the files of one version, or of all, hashed again; ``heard`` gets each report."""
         return self._run(registry.verify(ref, heard), timeout)
 
-    def delete(self, ref: str, *, timeout: float | None = None) -> Version:
-        """Delete a version, given as ``NAME:VERSION``, that no alias points at."""
-        return self._run(registry.delete(ref), timeout)
+    def delete(self, ref: str, *, force: bool = False, timeout: float | None = None) -> Version:
+        """Delete a version, given as ``NAME:VERSION``, that no alias points at.
+
+        With ``force``, also one that contexts were fitted with; they are erased with it.
+        """
+        return self._run(registry.delete(ref, force), timeout)
 
     def aliases(self, name: str, *, timeout: float | None = None) -> list[Alias]:
         """All aliases of a model."""

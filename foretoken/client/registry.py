@@ -150,9 +150,9 @@ def register(
     return version_of((yield Upload(method("Registry.Register"), messages)))
 
 
-def delete(ref: str) -> Steps[Version]:
+def delete(ref: str, force: bool) -> Steps[Version]:
     """Delete a version."""
-    return version_of((yield _unary("Delete", wire.DeleteRequest, ref=ref)))
+    return version_of((yield _unary("Delete", wire.DeleteRequest, ref=ref, force=force)))
 
 
 def verify(ref: str | None, heard: Callable[[FileReport], None] | None) -> Steps[list[FileReport]]:

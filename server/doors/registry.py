@@ -130,7 +130,8 @@ class _Door:
         )
 
     async def delete(self, request: wire.DeleteRequest, call: Call) -> wire.Version:
-        return records.version(await self._admin.delete(call.terms.caller, request.ref), self._tell)
+        deleted = await self._admin.delete(call.terms.caller, request.ref, force=request.force)
+        return records.version(deleted, self._tell)
 
     async def load(self, request: wire.LoadRequest, call: Call) -> wire.LoadResponse:
         await self._admin.load(request.name, call.terms)
