@@ -179,7 +179,9 @@ def measured(
     }
 
 
-def row(name: str, taken: Mapping[str, Taken], rate: float, threads: int) -> dict[str, float]:
+def row(
+    name: str, taken: Mapping[str, Taken], rate: float, threads: int
+) -> dict[str, float | None]:
     seconds, other = clock(taken[name], threads), clock(next(iter(taken.values())), threads)
     shape = (SEEN, ASKED) if "cached" not in name else (0, 1 if "1 row" in name else ASKED, SEEN)
     return {
@@ -187,7 +189,7 @@ def row(name: str, taken: Mapping[str, Taken], rate: float, threads: int) -> dic
         "cpu_ms": taken[name].cpu * 1e3,
         "gflops": flops(*shape) / seconds / 1e9,
         "of_gemm_rate": flops(*shape) / seconds / rate,
-        "times_torch": other / seconds if "1 row" not in name else float("nan"),
+        "times_torch": other / seconds if shape[1] == ASKED else None,
     }
 
 
@@ -246,7 +248,7 @@ def show(result: Mapping[str, Any]) -> None:
     for name, r in result["sides"].items():
         print(
             f"{name:>32} {r['wall_ms']:9.1f} {r['cpu_ms']:9.1f} {r['of_gemm_rate']:8.2f} "
-            f"{r['times_torch']:8.2f}"
+            f"{'' if r['times_torch'] is None else format(r['times_torch'], '.2f'):>8}"
         )
     for name, apart in result["largest_difference"].items():
         print(f"{name}: probabilities within {apart:.1e} of torch float32")

@@ -83,6 +83,25 @@ def test_contexts_are_kept_in_bfloat16_and_states_of_sequences_are_not(published
         }
 
 
+def test_a_context_in_bfloat16_takes_half_and_answers_alike(published):
+    artefact, family = published("tabpfn"), SUBJECTS["tabpfn"]
+    half = replace(artefact, precision="bfloat16")
+    given = list(family.examples(artefact.config, "encode_context"))[-1]
+    asked = np.random.default_rng(1).standard_normal((len(given["n"]), 5, 12), np.float32)
+    states, answers = [], []
+    for each in (artefact, half):
+        executable = TorchRuntime("cpu").load(each, family, 1)
+        states.append(executable.run("encode_context", given))
+        query = {**states[-1], "n": given["n"], "x": asked}
+        raised = np.exp(executable.run("query", query)["logits"])
+        answers.append(raised / raised.sum(-1, keepdims=True))
+    assert all(states[1][k].dtype == np.uint16 for k in states[1])
+    assert 2 * sum(a.nbytes for a in states[1].values()) == sum(
+        a.nbytes for a in states[0].values()
+    )
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 1e-2
+
+
 def test_bits_are_those_that_torch_rounds_to():
     values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
     values[:4] = [0, -0.0, 1 + 2**-8, 1 + 3 * 2**-8]
