@@ -98,3 +98,21 @@ def test_padding_to_the_longest_changes_no_row(load, name):
         rows = single_rows(graph, subject.examples(graph.name))
         for row, made in zip(rows, together(subject, graph, rows), strict=True):
             assert_same(subject.executable.run(graph.name, row), made, ROW)
+
+
+@subjects()
+def test_rows_that_are_said_to_stand_alone_do(load, name):
+    subject = load(name)
+    for graph in subject.graphs.values():
+        if graph.rows is None:
+            continue
+        assert not graph.writes
+        assert all(graph.rows in tensor.dims for tensor in (*graph.inputs, *graph.outputs))
+        assert all(graph.rows not in tensor.dims for tensor in graph.reads)
+        for example in subject.examples(graph.name):
+            shapes = [batches.sizes((*graph.inputs, *graph.reads), example)] * 3
+            merged = batches.merge(graph.inputs, [example] * 3, shapes, graph.rows)
+            made = subject.executable.run(graph.name, {**example, **merged})
+            wanted = subject.executable.run(graph.name, example)
+            for part in batches.split(graph.outputs, made, shapes, graph.rows):
+                assert_same(wanted, part, ROW)
