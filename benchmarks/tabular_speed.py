@@ -147,6 +147,10 @@ def answered(run: Executable, state: Arrays, asked: Arrays) -> Any:
     return run.run("query", {**state, **asked})["logits"]
 
 
+def cold(run: Executable, given: Arrays, asked: Arrays) -> Any:
+    return answered(run, encoded(run, given), asked)
+
+
 def measured(
     module: TabPFN, loaded: Mapping[str, Executable], threads: int, rounds: int
 ) -> dict[str, Any]:
@@ -163,7 +167,7 @@ def measured(
     logits = {}
     for name, run in loaded.items():
         state = encoded(run, given)
-        sides[f"{name}, cold"] = lambda run=run: answered(run, encoded(run, given), asked)
+        sides[f"{name}, cold"] = partial(cold, run, given, asked)
         sides[f"{name}, cached"] = partial(answered, run, state, asked)
         sides[f"{name}, cached, 1 row"] = partial(answered, run, state, questions(1))
         logits[name] = answered(run, state, asked)
