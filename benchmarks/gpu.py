@@ -23,7 +23,8 @@ from benchmarks.common import keep
 from foretoken.kernels.context_attention import context_attention, reference
 
 # B tables, H heads, K key/value heads, M rows that ask, N training rows, D width of a head.
-CONTEXTS = [
+Shape = tuple[int, int, int, int, int, int]
+CONTEXTS: list[Shape] = [
     (1, 4, 4, 1, 1000, 128),
     (1, 4, 4, 100, 1000, 128),
     (32, 4, 4, 1, 1000, 128),
@@ -44,13 +45,13 @@ def main() -> int:
     bandwidth = copy_rate(args.rounds)
     device = torch.cuda.get_device_name()
     print(f"{device}: a copy moves {bandwidth / 1e9:.0f} GB/s")
-    rows = [context_row(*shape, dtype, bandwidth, args.rounds) for dtype, shape in cases()]
+    rows = [context_row(shape, dtype, bandwidth, args.rounds) for dtype, shape in cases()]
     show(rows)
     keep("gpu", {"device": device, "copy_gbytes_per_s": bandwidth / 1e9, "rows": rows})
     return 0
 
 
-def cases() -> list[tuple[torch.dtype, tuple[int, ...]]]:
+def cases() -> list[tuple[torch.dtype, Shape]]:
     return [(dtype, shape) for dtype in (torch.bfloat16, torch.float32) for shape in CONTEXTS]
 
 
@@ -58,9 +59,10 @@ def taken(call: Callable[[], object], rounds: int) -> float:
     """Median seconds of a call that finds nothing of its inputs in the cache."""
     flush = torch.empty(FLUSH, dtype=torch.int8, device="cuda")
     call()
-    times = []
+    times: list[float] = []
     for _ in range(rounds):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin: Any = torch.cuda.Event(enable_timing=True)
+        end: Any = torch.cuda.Event(enable_timing=True)
         flush.zero_()
         begin.record()
         call()
@@ -77,10 +79,9 @@ def copy_rate(rounds: int) -> float:
     return 2 * here.nbytes / taken(lambda: there.copy_(here), rounds)
 
 
-def context_row(
-    B: int, H: int, K: int, M: int, N: int, D: int, dtype: torch.dtype, limit: float, rounds: int
-) -> dict[str, Any]:
+def context_row(shape: Shape, dtype: torch.dtype, limit: float, rounds: int) -> dict[str, Any]:
     """Context attention of one shape."""
+    B, H, K, M, N, D = shape
     q = torch.randn(B, H, M, D, device="cuda").to(dtype)
     k, v = (torch.randn(B, K, N, D, device="cuda").to(dtype) for _ in range(2))
     n = torch.full((B,), N, device="cuda")

@@ -159,4 +159,5 @@ def _writable(array: Array) -> Array:
         return array.copy()
     memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
     memory.owner = array  # type: ignore[attr-defined]  # lives as long as what looks at it
-    return np.frombuffer(memory, array.dtype).reshape(array.shape)
+    same: Array = np.frombuffer(memoryview(memory), array.dtype)
+    return same.reshape(array.shape)
