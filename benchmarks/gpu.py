@@ -60,9 +60,9 @@ def taken(call: Callable[[], object], rounds: int) -> float:
     flush = torch.empty(FLUSH, dtype=torch.int8, device="cuda")
     call()
     times: list[float] = []
+    event: Any = torch.cuda.Event
     for _ in range(rounds):
-        begin: Any = torch.cuda.Event(enable_timing=True)
-        end: Any = torch.cuda.Event(enable_timing=True)
+        begin, end = event(enable_timing=True), event(enable_timing=True)
         flush.zero_()
         begin.record()
         call()
