@@ -13,11 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from foretoken.errors import (
-    DeadlineExceeded,
     ForetokenError,
     InvalidInput,
     NotFound,
@@ -25,8 +23,9 @@ from foretoken.errors import (
 )
 from foretoken.models.contract import Steps
 from foretoken.models.kinds import Kind
-from foretoken.models.tasks import TabularRequest, Task, task_of
+from foretoken.models.tasks import TabularRequest, task_of
 from foretoken.records import ContextRecord
+from foretoken.server.answers import Answers, LoadedVersion, in_time, with_context
 from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
 from foretoken.server.contexts.housekeeping import Housekeeping
 from foretoken.server.engine.batcher import Batcher
@@ -45,32 +44,6 @@ _log = logging.getLogger("foretoken.plane")
 FIRST = 32  # models that are loaded at the start, budget permitting
 LOADERS = 2  # versions that load at once
 ANYONE = Terms()
-
-
-class Answers(NamedTuple):
-    """Replies of one version, in the order of the requests.
-
-    Args:
-        replies: one a request.
-        version: that answered.
-        seconds: that they took.
-        hits: of each request, whether its training set had been fitted before; None for models
-            that keep no contexts.
-    """
-
-    replies: list[Any]
-    version: Version
-    seconds: float
-    hits: tuple[bool | None, ...] = ()
-
-
-@dataclass(frozen=True)
-class LoadedVersion:
-    """What is told of a version that is held in memory."""
-
-    version: Version
-    task: Task
-    nbytes: int
 
 
 class Plane:
@@ -132,7 +105,7 @@ class Plane:
             Unavailable: if the model has been unloaded, or the plane is closing.
             DataLoss: if the version's files are not what was registered.
         """
-        if any(map(_with_context, requests)):
+        if any(map(with_context, requests)):
             return await self._with_contexts(model, requests, terms, emit)
         return await self.answer(await self.describe(model, terms), requests, terms, emit)
 
@@ -144,9 +117,9 @@ class Plane:
         emit: Callable[[int, Any], None] = lambda _index, _reply: None,
     ) -> Answers:
         """Answer as ``predict`` does, by a version that ``describe`` gave for the same terms."""
-        if any(map(_with_context, requests)):
+        if any(map(with_context, requests)):
             return await self._with_contexts(loaded.version.name, requests, terms, emit)
-        began = _in_time(terms)
+        began = in_time(terms)
         self._inflight += 1
         try:
             own = self._own(loaded, requests)
@@ -167,13 +140,13 @@ class Plane:
     ) -> Answers:
         """Answer requests some of which have contexts, which must be of one version."""
         terms.caller.expect(Scope.PREDICT)
-        began = _in_time(terms)
+        began = in_time(terms)
         self._inflight += 1
         try:
             fitted = {
                 i: await self._contexts.seat(model, request, terms)
                 for i, request in enumerate(requests)
-                if _with_context(request)
+                if with_context(request)
             }
             loaded = next(iter(fitted.values())).loaded
             if others := {s.loaded.version.ref for s in fitted.values()} - {loaded.version.ref}:
@@ -236,7 +209,7 @@ class Plane:
             Overloaded: if the tenant's quota is used up.
         """
         loaded = await self.describe(model, terms)
-        _in_time(terms)
+        in_time(terms)
         self._inflight += 1
         try:
             self._own(loaded, [request])
@@ -507,15 +480,3 @@ class Plane:
         self._models.clear()
         self._loaders.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _with_context(request: Any) -> bool:
-    return isinstance(request, TabularRequest) and request.context is not None
-
-
-def _in_time(terms: Terms) -> float:
-    """The time now, if that is before the deadline."""
-    now = time.monotonic()
-    if terms.deadline <= now:
-        raise DeadlineExceeded("the deadline had passed when the request arrived")
-    return now

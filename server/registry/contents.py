@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Row, inspect, literal, select, union_all
+from sqlalchemy import Connection, inspect, literal, select, union_all
 
 from foretoken.server.registry import schema
 from foretoken.server.registry.records import Record, Status
@@ -76,13 +75,13 @@ def wanted(database: Database) -> list[Wanted]:
     return sorted(found.values(), key=lambda blob: blob.digest)
 
 
-def _training_sets(connection: Connection) -> list[Row[Any]]:
+def _training_sets(connection: Connection) -> list[tuple[str, str, int]]:
     """Those that are whole, as far as is known: of a damaged one there is nothing to save."""
     if not inspect(connection).has_table(schema.contexts.name):
         return []
     c = schema.contexts.c
     whole = select(c.id, c.table_digest, c.table_size).where(c.gone.is_(None), c.problem == "")
-    return list(connection.execute(whole))
+    return [(row.id, row.table_digest, row.table_size) for row in connection.execute(whole)]
 
 
 @contextmanager

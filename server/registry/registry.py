@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
 from foretoken.errors import FailedPrecondition, InvalidInput
 from foretoken.models.artefact import Artefact
 from foretoken.server.contexts.store import ContextStore
-from foretoken.server.registry import aliases, contexts, models, rollout, versions
+from foretoken.server.registry import aliases, models, rollout, versions
 from foretoken.server.registry.admission import Admission, Check
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.collect import Collected, collect, collect_contexts
@@ -30,6 +29,7 @@ from foretoken.server.registry.records import (
     Status,
     Version,
 )
+from foretoken.server.registry.removal import removed
 from foretoken.server.registry.resolver import Resolver
 from foretoken.server.registry.sqlite import Database
 from foretoken.server.registry.tokens import Tokens
@@ -428,29 +428,9 @@ class Registry:
             NotFound: if there is none.
             FailedPrecondition: if an alias points at it, it is still PENDING, or contexts need it.
         """
-        parsed = Ref.parse(ref)
-        if parsed.version is None:
-            raise InvalidInput(f"{ref!r} names no single version; delete takes NAME:VERSION")
         with self._database.write() as connection:
-            version = any_version(connection, parsed.name, parsed.version)
-            if version.status is Status.PENDING:
-                raise FailedPrecondition(
-                    f"{ref} is being registered; `foretoken models gc` ends it if its process died"
-                )
-            if held := aliases.pointing_at(connection, parsed.name, parsed.version):
-                names = ", ".join(f"{alias}@{parsed.name}" for alias in held)
-                raise FailedPrecondition(
-                    f"{ref} is what {names} points at; move that with `foretoken models alias set "
-                    f"{held[0]}@{parsed.name} VERSION`, or delete it, first"
-                )
-            fitted = contexts.live(connection, parsed.name, parsed.version, datetime.now(UTC))
-            if fitted and not force:
-                raise FailedPrecondition(
-                    f"{len(fitted)} contexts were fitted with {ref} and need it; delete those "
-                    "first, or delete it with --force, which erases them too"
-                )
+            version, fitted = removed(connection, ref, force=force)
             self.contexts.entomb(connection, fitted)
-            versions.remove(connection, parsed.name, parsed.version)
             return version
 
     def verify(self, ref: str | None = None) -> Iterator[FileReport]:
@@ -462,10 +442,7 @@ class Registry:
         return verify(self._blobs, self.all_versions() if ref is None else [self.resolve(ref)])
 
     def gc(self, grace: float = GRACE, *, dry_run: bool = False) -> Collected:
-        """Remove what nobody refers to or waits for.
-
-        That is blobs without a version or a context, files left half-written, PENDING rows whose
-        process died, and contexts whose time is over.
+        """Remove blobs that nothing refers to, half-written files, dead PENDING rows, old contexts.
 
         Args:
             grace: seconds; what is younger is left alone, for it may be on its way in.

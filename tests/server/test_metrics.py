@@ -391,6 +391,9 @@ def test_nothing_is_counted_that_is_not_defined():
     counted.refused("rate")
     counted.refused("missing")
     counted.load_failed("lcpfn", 2, ValueError())
+    counted.context("lcpfn", "hit")
+    counted.contexts_evicted(1)
+    counted.contexts_kept(1, 2, 3)
     cells = asyncio.run(counted.cells())
     defined = {each.name: len(each.labels) for each in EXPOSED}
     for name, *own in cells:
