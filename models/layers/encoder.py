@@ -62,8 +62,9 @@ class EncoderBlock(nn.Module):
     def queries(self, h: Tensor) -> Tensor:
         """The queries alone, for tokens that nobody attends to."""
         B, T, W = h.shape
-        q = linear(self._seen(h), self.qkv.weight[:W], self.qkv.bias[:W])
-        return q.view(B, T, self.heads, self.head_width).transpose(1, 2) * self.scale
+        q: Tensor = linear(self._seen(h), self.qkv.weight[:W], self.qkv.bias[:W])
+        scaled: Tensor = q.view(B, T, self.heads, self.head_width).transpose(1, 2) * self.scale
+        return scaled
 
     def finish(self, h: Tensor, mixed: Tensor) -> Tensor:
         """h [B, T, W] and what its tokens saw, [B, H, T, D] -> [B, T, W]."""

@@ -31,6 +31,7 @@ SCORES = 10  # ridge scores, one for each class there may be; they come first
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of ridge regression, times the number of training rows
 TAIL = 3.0  # standard deviations beyond which a value grows logarithmically
 GAIN = 2.0  # of ridge scores
+FEW = 8  # rows that are counted rather than searched for
 ENDS = (5e-5, 1 - 5e-5)  # of ranks in (0, 1)
 WAYS = ((False, True), (True, False), (True, True), (False, False))  # (ranked, indicators)
 VALUE, GAP = -1, -2  # what an encoded column shows when it is not a category's number
@@ -97,22 +98,18 @@ class OrderedPipeline:
 
     def rows(self, arrays: Arrays, matrix: Floats) -> NDArray[np.float32]:
         """See ``Pipeline.rows``; features are the scores, then the widest member's columns."""
-        missing = np.isnan(matrix)
-        ranked = None
-        widest, C = int(arrays["kept"].max()), int(arrays["classes"])
-        made = np.zeros((len(arrays["way"]), len(matrix), SCORES + widest), np.float32)
-        names = ("way", "source", "level", "mean", "scale", "kept", "weights", "centre")
-        for member, (way, source, level, mean, scale, kept, weights, centre) in zip(
-            made, _each(arrays, *names), strict=True
-        ):
-            if WAYS[way][0] and ranked is None:
-                ranked = _ranked(matrix, arrays)
-            E = int(kept)
-            given = ranked if WAYS[way][0] and ranked is not None else matrix
-            shown = _shown(given, missing, source[:E], level[:E])
-            z = _squashed((shown - mean[:E]) / scale[:E])
-            member[:, SCORES : SCORES + E] = z
-            member[:, :C] = GAIN * ((z - centre[:E]) @ weights[:E])
+        F, E, C = matrix.shape[1], int(arrays["kept"].max()), int(arrays["classes"])
+        ranks = np.array([WAYS[way][0] for way in arrays["way"].tolist()])
+        # All members at once: those that see ranks take their columns from a second table.
+        given = np.concatenate([matrix, _ranked(matrix, arrays)], axis=1) if ranks.any() else matrix
+        source = arrays["source"][:, :E] + F * ranks[:, None]
+        shown = _shown(given, source.ravel(), arrays["level"][:, :E].ravel())
+        shown = shown.reshape(len(matrix), *source.shape)
+        z = _squashed((shown - arrays["mean"][:, :E]) / arrays["scale"][:, :E])  # [M, K, E]
+        z = z.transpose(1, 0, 2)
+        made = np.zeros((len(z), len(matrix), SCORES + E), np.float32)
+        made[:, :, SCORES:] = z
+        made[:, :, :C] = GAIN * ((z - arrays["centre"][:, None, :E]) @ arrays["weights"][:, :E])
         return made
 
     def labels(self, arrays: Arrays, labels: Array) -> NDArray[np.int64]:
@@ -143,7 +140,7 @@ class OrderedPipeline:
             level += shows
         given = _ranked(matrix, arrays) if ranked else matrix
         columns, levels_ = np.array(source), np.array(level)
-        shown = _shown(given, missing, columns, levels_)
+        shown = _shown(given, columns, levels_)
         real = ~np.isnan(shown)
         count = np.maximum(real.sum(axis=0), 1)
         mean = np.where(real, shown, 0.0).sum(axis=0) / count
@@ -168,7 +165,7 @@ def _member(z: Floats, way: _Way, named: Array, classes: int) -> dict[str, Array
         "source": padded(way.source[order]).astype(np.int64),
         "level": padded(way.level[order]).astype(np.int64),
         "mean": padded(way.mean[order]),
-        "scale": padded(way.scale[order] * sign, 1.0),
+        "scale": padded(way.scale[order] * sign, np.inf),
         "centre": padded(centre),
         "weights": padded(weights),
         "penalty": np.array(penalty),
@@ -206,7 +203,8 @@ def _left_out(z: Floats, target: Floats, fitted: Floats, penalty: float) -> Floa
     N, E = z.shape
     inverse = np.linalg.inv(z.T @ z / N + penalty * np.eye(E))
     lever = ((z @ inverse) * z).sum(axis=1, keepdims=True) / N + 1 / N
-    return target - (target - fitted) / np.maximum(1 - lever, 1e-2)
+    left: Floats = target - (target - fitted) / np.maximum(1 - lever, 1e-2)
+    return left
 
 
 def _centred(named: Array, classes: int) -> Floats:
@@ -215,26 +213,29 @@ def _centred(named: Array, classes: int) -> Floats:
     return centred
 
 
-def _shown(
-    given: Floats, missing: NDArray[np.bool_], source: NDArray[np.int64], level: NDArray[np.int64]
-) -> Floats:
+def _shown(given: Floats, source: NDArray[np.int64], level: NDArray[np.int64]) -> Floats:
     """Encoded columns [rows, E] before they are standardised, NaN where missing."""
     shown: Floats = given[:, source]
-    hot, gap = level >= 0, level == GAP
-    shown[:, hot] = np.where(missing[:, source[hot]], np.nan, shown[:, hot] == level[hot])
-    shown[:, gap] = missing[:, source[gap]]
-    return shown
+    missing = np.isnan(shown)
+    shown = np.where(level >= 0, shown == level, shown)
+    shown[missing] = np.nan
+    return np.where(level == GAP, missing, shown)
 
 
 def _ranked(matrix: Floats, arrays: Arrays) -> Floats:
     """Numeric columns as normal quantiles of their ranks among the training rows."""
-    ranked = matrix.copy()
-    for j, seen in zip(arrays["numeric"].tolist(), arrays["ranked"].T, strict=True):
-        column, count = matrix[:, j], int((~np.isnan(seen)).sum())
-        low = np.searchsorted(seen[:count], column)
-        high = np.searchsorted(seen[:count], column, side="right")
-        u = ((low + high) / 2 + 0.5) / (count + 1)
-        ranked[:, j] = np.where(np.isnan(column), np.nan, ndtri(np.clip(u, *ENDS)))
+    ranked, numeric, seen = matrix.copy(), arrays["numeric"], arrays["ranked"]
+    low, high = np.empty((2, len(matrix), len(numeric)))
+    if len(matrix) <= FEW:
+        for i, row in enumerate(matrix[:, numeric]):
+            low[i], high[i] = (seen < row).sum(axis=0), (seen <= row).sum(axis=0)
+    else:
+        for g, j in enumerate(numeric.tolist()):
+            low[:, g] = np.searchsorted(seen[:, g], matrix[:, j])
+            high[:, g] = np.searchsorted(seen[:, g], matrix[:, j], side="right")
+    count = (~np.isnan(seen)).sum(axis=0)
+    made = ndtri(np.clip(((low + high) / 2 + 0.5) / (count + 1), *ENDS))
+    ranked[:, numeric] = np.where(np.isnan(matrix[:, numeric]), np.nan, made)
     return ranked
 
 

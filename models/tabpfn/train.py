@@ -11,6 +11,7 @@ Letters: B data sets of a step, N training rows, M test rows, F columns.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -165,11 +166,11 @@ class Classifier(nn.Module):
 
 def _spread(rng: random.Random, low: int, high: float) -> int:
     """A whole number from low to high, as likely in each octave."""
-    return round(low * (high / low) ** rng.random())
+    return round(low * math.exp(math.log(high / low) * rng.random()))
 
 
 def train_tabpfn(
-    preset: str = "nano",
+    preset: str | Preset = "nano",
     *,
     out: Path,
     seed: int = 0,
@@ -181,9 +182,9 @@ def train_tabpfn(
     """Train TabPFN and write an artefact; calling it again on ``out`` resumes.
 
     Args:
-        preset: "nano" (two CPU cores, two hours), "base" (a GPU, half an hour) or "paper".
-        out: folder of ``artefact.json``, weights, log and checkpoint; the first two appear when the
-            run has finished.
+        preset: "nano" (two CPU cores, two hours), "base" (a GPU, half an hour), "paper", or one
+            of the caller's own.
+        out: folder of the log, checkpoint and, once the run has finished, ``artefact``.
         seed: of weights and tables.
         minutes: replaces the preset's wall-clock budget.
         steps: replaces the preset's number of optimiser steps.
@@ -195,9 +196,10 @@ def train_tabpfn(
         Unsupported: the device cannot be used here.
         FailedPrecondition: the run diverged, or ``out`` belongs to another run.
     """
-    if preset not in PRESETS:
+    if isinstance(preset, str) and preset not in PRESETS:
         raise InvalidInput(f"no preset {preset!r}; choose one of {', '.join(PRESETS)}")
-    chosen = PRESETS[preset]
+    name = preset if isinstance(preset, str) else "custom"
+    chosen = PRESETS[preset] if isinstance(preset, str) else preset
     recipe = replace(chosen.recipe, seed=seed)
     if minutes is not None or steps is not None:
         recipe = replace(recipe, max_minutes=minutes, steps=steps)
@@ -208,31 +210,34 @@ def train_tabpfn(
         raise Unsupported(f"cannot train on device {where!r}: {e}") from e
     result = train(task, recipe, out, device=where, progress=progress or print_progress)
     if result.finished:
-        _write_artefact(out, preset, task, recipe, result)
+        _write_artefact(out, name, task, recipe, result)
     return result
 
 
 def _write_artefact(
-    out: Path, preset: str, task: TableTask, recipe: Recipe, result: TrainResult
+    out: Path, name: str, task: TableTask, recipe: Recipe, result: TrainResult
 ) -> None:
     tensors = {k.removeprefix("network."): v for k, v in result.parameters.items()}
     tensors = {k: v.to(torch.bfloat16).contiguous() for k, v in tensors.items()}
+    folder = out / "artefact"
+    folder.mkdir(exist_ok=True)
     artefact = Artefact(
         family="tabpfn",
         config=cast("dict[str, Any]", task.settings["config"]),
         precision="float32",
         training={
-            "preset": preset,
+            "data": "synthetic tables from the prior; no measured table was used",
+            "preset": name,
             "recipe": asdict(recipe),
             "settings": {**task.settings, "device": str(task.device)},
             "steps": result.steps,
             "minutes": round(result.minutes, 1),
             "figures": result.figures,
         },
-        files={WEIGHTS: out / WEIGHTS},
+        files={},
     )
-    write_atomically(out / WEIGHTS, save(tensors))
-    artefact.write(out)  # last: a folder with an artefact.json is whole
+    write_atomically(folder / WEIGHTS, save(tensors))
+    artefact.write(folder)  # last: a folder with an artefact.json is whole
 
 
 def main() -> None:
