@@ -27,22 +27,44 @@ def _modules() -> list[Path]:
 
 @pytest.mark.parametrize("imported", ["foretoken", "foretoken.errors", "foretoken.distributions"])
 def test_importing_the_client_side_imports_nothing_heavy(imported):
+    assert HEAVY.isdisjoint(_loaded_by(imported))
+
+
+def _loaded_by(imported: str) -> list[str]:
+    """Names of all modules that are there when a new process has imported one."""
     code = f"import sys, {imported}; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert HEAVY.isdisjoint(loaded.stdout.split())
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+# Modules that need more than that; each is imported late, by what stands behind it.
+LATE = {
+    "kernels/context_attention/triton.py": {"triton"},  # on a GPU
+    "models/tabpfn/ordered.py": {"scipy"},  # models.tabpfn.pipelines: ranks as normal scores
+    "models/tabpfn/v1.py": {"sklearn"},  # the same: its release's transform is scikit-learn's
+}
 
 
 def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
-    allowed = {"foretoken", "numpy", "safetensors", "torch"}
-    more = {"models/tabpfn/v1.py": {"sklearn"}}  # its release's transform is scikit-learn's
-    foreign = {}
-    for path in _modules():
-        if path.parts[0] in ("models", "kernels"):
-            known = allowed | more.get(str(path), set()) | set(sys.stdlib_module_names)
-            foreign[str(path)] = _imports(path) - known
-    assert {path: names for path, names in foreign.items() if names} == {}
+    allowed = {"foretoken", "numpy", "safetensors", "torch", *sys.stdlib_module_names}
+    foreign = {
+        str(path): _imports(path) - allowed
+        for path in _modules()
+        if path.parts[0] in ("models", "kernels")
+    }
+    assert {path: names for path, names in foreign.items() if names} == LATE
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
+        ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),
+        ("foretoken.kernels.context_attention", {"triton"}),
+    ],
+)
+def test_what_a_family_needs_beyond_numpy_comes_late(imported, absent):
+    assert absent.isdisjoint(_loaded_by(imported))
 
 
 def _imports(path: Path) -> set[str]:

@@ -1,9 +1,9 @@
-# ruff: noqa: ANN001, ANN202  (what a kernel takes has no types in Python)
-# mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped"
 """Context attention in Triton: online softmax over blocks of cached keys; see README.md.
 
 Letters as in ``reference``; R = G M rows that read one key/value head, S parts that N is cut into.
 """
+# ruff: noqa: ANN001, ANN202  (what a kernel takes has no types in Python)
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, import-untyped"
 
 from __future__ import annotations
 
