@@ -70,9 +70,11 @@ def order(columns: Mapping[str, Any]) -> list[str]:
 
 
 def _natural(name: str) -> tuple[Any, ...]:
-    # Texts and numbers alternate, so that what stands at one place is comparable.
-    parts = _DIGITS.split(name)
-    return tuple(int(part) if i % 2 else part for i, part in enumerate(parts)), name
+    # Texts and numbers alternate, so that what stands at one place is comparable. A number is its
+    # length and digits, for int() refuses very long ones.
+    parts: list[Any] = _DIGITS.split(name)
+    parts[1::2] = [(len(part), part) for part in (digits.lstrip("0") for digits in parts[1::2])]
+    return parts, name
 
 
 def kind_of(column: Array) -> str:

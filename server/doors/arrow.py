@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,9 @@ def from_csv(data: bytes, expect: Sizes) -> Columns:
     Raises:
         InvalidInput: if it is not UTF-8, is too large, or its lines differ in length.
     """
-    header = _header(data)
+    header = _header(data, expect)
     expect(max(data.count(b"\n"), data.count(b"\r")), len(header))
+    _expect_unlike(header)
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv as reader  # noqa: PLC0415
 
@@ -87,21 +89,29 @@ def from_csv(data: bytes, expect: Sizes) -> Columns:
     return {name: _parsed(pa, table.column(i)) for i, name in enumerate(header)}
 
 
-def _header(data: bytes) -> list[str]:
+def _header(data: bytes, expect: Sizes) -> list[str]:
     text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="")
     try:
-        names = next(csv.reader(text, strict=True), [])
+        names = next(csv.reader(_narrow(text, expect), strict=True), [])
     except (csv.Error, UnicodeDecodeError) as e:
         raise InvalidInput(f"the CSV's first line cannot be read: {_line(e)}; {_FORM}") from e
     if not names:
         raise InvalidInput("the CSV is empty; its first line names the columns")
-    _expect_unlike(names)
     return names
+
+
+def _narrow(lines: Iterable[str], expect: Sizes) -> Iterator[str]:
+    """The lines, refused before they are taken apart if they could name too many columns."""
+    commas = 0
+    for line in lines:
+        commas += line.count(",")
+        expect(0, commas + 1)
+        yield line
 
 
 def _expect_unlike(names: Sequence[str]) -> None:
     if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})[:5]
+        twice = sorted(name for name, times in Counter(names).items() if times > 1)[:5]
         raise InvalidInput(f"columns have the same name: {twice}; name each differently")
 
 

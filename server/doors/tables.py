@@ -6,6 +6,7 @@ Numbers are not copied: they are read-only views of the message. Letters: N labe
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -118,7 +119,7 @@ class Tables:
         found = {column.name: self._column(column) for column in given}
         if len(found) < len(given):
             names = [column.name for column in given]
-            twice = sorted({name for name in names if names.count(name) > 1})
+            twice = sorted(name for name, times in Counter(names).items() if times > 1)
             raise InvalidInput(f"columns have the same name: {twice[:5]}; name each differently")
         return found
 

@@ -123,6 +123,8 @@ def test_other_columns_are_refused_by_name(column, said):
 def test_natural_order_counts_digits_as_numbers():
     names = ["x10", "x2", "x", "2", "10", "", "x2y", "x02", "é1"]
     assert order(dict.fromkeys(names)) == ["", "2", "10", "x", "x02", "x2", "x2y", "x10", "é1"]
+    long = ["x" + "9" * 5000, "x1" + "0" * 5000, "x0"]
+    assert order(dict.fromkeys(long)) == [long[2], long[0], long[1]]
 
 
 names = st.lists(st.text(max_size=6), min_size=1, max_size=8, unique=True)

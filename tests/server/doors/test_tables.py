@@ -6,6 +6,7 @@ import io
 import random
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pyarrow as pa
@@ -195,6 +196,14 @@ def test_limits_of_a_table(table):
         reader(table_cells=7).columns(table, "it")
     with pytest.raises(InvalidInput, match="table_columns"):
         reader(table_columns=1).columns(table, "it")
+
+
+@pytest.mark.parametrize("names", [b"a," * 300_000, b'"\n",' + b"a," * 300_000, b",\n" * 300_000])
+def test_names_of_csv_are_counted_before_they_are_compared(names):
+    began = time.monotonic()
+    with pytest.raises(InvalidInput, match=r"table_columns|the same name"):
+        reader().columns(wire.Table(csv=names + b"\n1\n"), "it")
+    assert time.monotonic() - began < 2
 
 
 def test_a_dictionary_s_entries_count():
