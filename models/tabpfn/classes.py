@@ -18,6 +18,8 @@ _KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (  # classes, and subclasses 
     ((bool, np.bool_), ()),
     ((int, float, np.integer, np.floating), (bool,)),
 )
+_LARGEST = 2.0**53  # beyond which floats do not tell whole numbers apart
+_LONGEST = 1 << 16  # characters of a label
 _CURE = "labels are int, bool, str, or floats without a fraction"
 
 
@@ -31,11 +33,11 @@ def classes_of(target: Array, most: int) -> tuple[Array, NDArray[np.int64]]:
     if target.ndim != 1 or not target.size:
         raise InvalidInput(f"the target has shape {target.shape}; one label for each row is needed")
     labels = _plain(target)
-    classes, codes = np.unique(labels, return_inverse=True)
+    classes, codes = _numbered(labels)
     if len(classes) < 2:
         raise InvalidInput(
-            f"the target holds one class, {classes.tolist()[0]!r}: to tell classes apart, rows of "
-            "at least two are needed"
+            f"the target holds one class, {classes.tolist()[0]!r:.40}: to tell classes apart, rows "
+            "of at least two are needed"
         )
     if len(classes) > most:
         raise Unsupported(
@@ -43,7 +45,31 @@ def classes_of(target: Array, most: int) -> tuple[Array, NDArray[np.int64]]:
             "merge rare ones, or classify in two stages. If the labels are measurements, this is "
             "no classification"
         )
-    return classes, codes.astype(np.int64).reshape(-1)
+    return _of_texts(classes) if classes.dtype == object else classes, codes
+
+
+def _numbered(labels: Array) -> tuple[Array, NDArray[np.int64]]:
+    """The sorted classes, and each label's number; texts stay objects, each as long as it is."""
+    if labels.dtype != object:
+        classes, codes = np.unique(labels, return_inverse=True)
+        return classes, codes.astype(np.int64).reshape(-1)
+    texts = labels.tolist()
+    known = sorted(set(texts))
+    numbers = {text: i for i, text in enumerate(known)}
+    found = np.empty(len(known), object)
+    found[:] = known
+    return found, np.array([numbers[text] for text in texts], np.int64)
+
+
+def _of_texts(classes: Array) -> Array:
+    if (longest := max(map(len, classes.tolist()))) > _LONGEST:
+        raise InvalidInput(
+            f"a label has {longest} characters; at most {_LONGEST} are supported: give it a name"
+        )
+    made = classes.astype(np.str_)
+    if made.tolist() != classes.tolist():
+        raise InvalidInput("a label ends in a NUL character, which an array of texts cannot hold")
+    return made
 
 
 def _plain(target: Array) -> Array:
@@ -56,9 +82,11 @@ def _plain(target: Array) -> Array:
         if not any(all(issubclass(k, one) and k not in no for k in kinds) for one, no in _KINDS):
             names = sorted(kind.__name__ for kind in kinds)
             raise InvalidInput(f"the target holds {', '.join(names)}: {_CURE}, all of one kind")
+        if issubclass(next(iter(kinds)), str):
+            return target
         target = np.array(values)
     if target.dtype.kind == "f":
-        odd = np.flatnonzero(~np.isfinite(target) | (target != np.floor(target)))
+        odd = np.flatnonzero(~(np.abs(target) <= _LARGEST) | (target != np.floor(target)))
         if odd.size:
             raise InvalidInput(
                 f"the label of row {odd[0]} is {target[odd[0]]}: {_CURE}. For measurements, make "
@@ -67,10 +95,10 @@ def _plain(target: Array) -> Array:
         return target.astype(np.int64)
     if target.dtype.kind in "iu":
         return target.astype(np.int64)
-    if target.dtype.kind in "bU":
+    if target.dtype.kind == "b":
         return target
-    if target.dtype.kind == "T":
-        return target.astype(np.str_)
+    if target.dtype.kind in "UT":
+        return target.astype(object)
     raise InvalidInput(f"the target has dtype {target.dtype}: {_CURE}")
 
 

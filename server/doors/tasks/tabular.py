@@ -139,7 +139,13 @@ def _labelled(tensors: Mapping[str, Array]) -> tuple[Array, Array]:
             f"tensor 'X_train' has {train.shape[1]} features, 'X_test' {test.shape[1]}: they "
             "must be the same, at least one"
         )
-    return train, np.array(texts("y_train", target)) if target.dtype == object else target
+    return train, _labels(target) if target.dtype == object else target
+
+
+def _labels(target: Array) -> Array:
+    labels = np.empty(len(target), object)  # each as long as it is, not as the longest
+    labels[:] = texts("y_train", target)
+    return labels
 
 
 def _columns(table: Array) -> dict[str, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -46,6 +47,9 @@ def test_classes_are_sorted_and_survive_json(target, classes, codes):
         (np.array([1.0, 1.5]), InvalidInput, "row 1 is 1.5.*intervals"),
         (np.array([1.0, np.nan]), InvalidInput, "row 1 is nan"),
         (np.array([np.inf, 1.0]), InvalidInput, "row 0 is inf"),
+        (np.array([1.0, 1e300]), InvalidInput, "row 1 is 1e"),
+        (objects("a", "a\0"), InvalidInput, "NUL"),
+        (objects("a", "b" * 70_000), InvalidInput, "70000 characters.*give it a name"),
         (objects("a", None), InvalidInput, "row 1 is missing.*drop"),
         (objects("a", float("nan")), InvalidInput, "row 1 is missing"),
         (objects("a", 1), InvalidInput, "int, str.*one kind"),
@@ -62,3 +66,16 @@ def test_classes_are_sorted_and_survive_json(target, classes, codes):
 def test_other_labels_are_refused_with_the_cure(target, error, words):
     with pytest.raises(error, match=words):
         classes_of(target, most=10)
+
+
+def test_a_long_label_takes_its_own_length_only():
+    target = objects("x" * 50_000, *["a", "b"] * 2500)
+    tracemalloc.start()
+    try:
+        classes, codes = classes_of(target, most=10)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert classes.tolist() == sorted(set(target.tolist()))
+    assert codes[:3].tolist() == [2, 0, 1]
+    assert peak < 50e6  # five thousand rows of it are 1 GB

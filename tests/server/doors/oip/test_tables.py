@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import grpc
 import numpy as np
 import pytest
 
 from foretoken.proto import grpc_service as oip
+from foretoken.server.doors.tasks.base import Limits
+from foretoken.server.doors.tasks.tabular import CODEC
 from foretoken.server.registry.registry import Registry
 from tests.asynchronous import awaited
 from tests.server.doors.oip.door import arrays, request, serving
@@ -16,6 +19,7 @@ from tests.server.doors.oip.door import arrays, request, serving
 RNG = np.random.default_rng(2)
 X, LABELS, TEST = RNG.normal(size=(9, 3)), np.array([4, 2, 2] * 3), RNG.normal(size=(4, 3))
 KNOWN = {"X_train": X, "y_train": LABELS}
+LIMITS = Limits(tokens=1 << 20, reply_bytes=1 << 20)
 NO_CONTEXT = "ctx-" + "0" * 64
 
 
@@ -126,6 +130,18 @@ async def test_shapes_that_are_announced_are_refused_before_they_take_memory(reg
         with pytest.raises(grpc.aio.AioRpcError, match="10000000000 elements") as caught:
             await stub.ModelInfer(made)
         assert caught.value.code().name == "INVALID_ARGUMENT"
+
+
+def test_a_long_label_takes_its_own_length_only():
+    labels = np.array([b"x" * 1_000_000, *[b"a", b"b"] * 500], object)
+    tracemalloc.start()
+    try:
+        found = CODEC.decode({"X_train": np.zeros((1001, 2)), "y_train": labels}, {}, LIMITS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.requests[0].target.tolist() == [label.decode() for label in labels]
+    assert peak < 50e6  # as an array of texts of one length it is 4 GB
 
 
 @awaited
