@@ -12,11 +12,12 @@ generative  grows along its one lettered axis        K/V blocks, shared by equal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from foretoken.models.contract import Arrays, Steps
+    from foretoken.models.contract import Arrays, Context, Steps
 
 __all__ = ["Generative", "InContext", "Kind", "Recurrent"]
 
@@ -44,8 +45,14 @@ class InContext(Protocol):
     def fit(self, request: Any) -> Steps:
         """Steps whose reply is the ``Context`` of the request's training set."""
 
-    def nbytes(self, request: Any) -> int:
-        """Bytes that the states of that context will have, known without computing them."""
+    def lengths(self, request: Any) -> Mapping[str, int]:
+        """Lengths of the letters of that context's states, known without computing them.
+
+        A state holds what graphs read; "B" counts the members of all states together.
+        """
+
+    def notes(self, context: Context) -> tuple[str, ...]:
+        """Choices that ``fit`` made for the caller, such as columns that are not used."""
 
 
 class Recurrent(Protocol):

@@ -100,11 +100,7 @@ class TabularClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ForetokenError: what else ``foretoken.Client`` raises, if a server answers.
         """
         frame, training, classes = self._training(X, y)
-        contexts = self._contexts()
-        learned = contexts.fit(self.model, training)
-        if not (notes := learned.notes):  # every answer repeats them
-            one = {name: values[:1] for name, values in training.columns.items()}
-            notes = contexts.predict(learned.context.id, one).notes
+        learned = self._contexts().fit(self.model, training)
         self._names = frame.names
         self.n_features_in_ = len(frame.names)
         if frame.named:
@@ -113,7 +109,7 @@ class TabularClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             del self.feature_names_in_
         self.classes_ = classes
         self.context_id_ = learned.context.id
-        self.notes_ = notes
+        self.notes_ = learned.notes
         return self
 
     def context_bytes(self, X: Any, y: Any) -> int:

@@ -32,7 +32,6 @@ GROUP = 4  # members in one call
 CHUNK = 1024  # test rows in one call
 INLINE = 1 << 14  # numbers that are computed at once, rather than in a thread
 VERSION = 1  # of what this module does; the pipeline has one of its own
-FLOAT, INT = 4, 8  # bytes
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,6 @@ class TabularPredictor:
         self._limits = Limits(
             config["rows"], config["features"] - self._pipeline.extra, config["classes"]
         )
-        heads = config["shared"] or config["heads"]
-        self._layers = config["layers"]
-        self._row = 2 * config["layers"] * heads * (config["width"] // config["heads"])
         self._known = lru_cache(maxsize=64)(_Known.parse)  # decoded schemas, by their bytes
         self.version = 1000 * self._pipeline.version + VERSION
 
@@ -94,8 +90,8 @@ class TabularPredictor:
             arrays, tuple({**s, "n": g["n"]} for s, g in zip(states, groups, strict=True))
         )
 
-    def nbytes(self, request: TabularRequest) -> int:
-        """Bytes of the states of the request's context, without computing them.
+    def lengths(self, request: TabularRequest) -> dict[str, int]:
+        """Members "B" and rows "N" that the states of the request's context are of.
 
         Raises:
             InvalidInput, Unsupported: the table is one that ``fit`` refuses by its size or labels.
@@ -106,8 +102,14 @@ class TabularPredictor:
         members = options.members
         if not self._limits.parts(rows, columns, options):
             members = self._pipeline.members(columns, len(classes), options)
-        each: int = min(rows, self._limits.rows) * self._row * FLOAT + INT
-        return members * each
+        return {"B": members, "N": min(rows, self._limits.rows)}
+
+    def notes(self, context: Context) -> tuple[str, ...]:
+        """What ``fit`` has to tell: columns that no member uses, parts that members learned from.
+
+        Every reply repeats it.
+        """
+        return self._known(context.arrays["schema"].tobytes()).notes
 
     def predict(self, request: TabularRequest, state: Context | None = None) -> Steps:
         """One call of ``query`` for each group and each ``CHUNK`` rows.

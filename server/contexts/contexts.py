@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
@@ -54,7 +54,7 @@ class Fitted(NamedTuple):
     cached: bool
     version: Version
     seconds: float
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
 
 
 class Seat(NamedTuple):
@@ -109,7 +109,7 @@ class Contexts:
     async def fit(self, loaded: Loaded, request: TabularRequest, terms: Terms) -> Fitted:
         """See ``Plane.fit``."""
         began, version, tenant = time.monotonic(), loaded.version, terms.caller.tenant
-        predictor = _in_context(loaded)
+        _in_context(loaded)
         expect_training(request, self._settings)
         request = await _aside(request, lambda: canonical(request))
         context = await self._named(loaded, request, terms)
@@ -117,22 +117,22 @@ class Contexts:
         self._observer.context(version.name, "miss" if known is None else "hit")
         if known is not None:
             self._note_use(context)
-            return Fitted(known.record, True, version, time.monotonic() - began)
-        size = await _aside(request, lambda: predictor.nbytes(request))
+            return Fitted(known.record, True, version, time.monotonic() - began, known.notes)
+        size = await _aside(request, lambda: _size(loaded, request))
         expect_state(size, self._settings)
         room = size + sum(column.nbytes for column in request.train.values())
         await asyncio.to_thread(self._store.expect_room, context, tenant, room, self._budgets)
         made = await self._fits.share(
             context, lambda: self._fit(loaded, context, request, terms), terms.deadline
         )
-        return Fitted(made.record, False, version, time.monotonic() - began)
+        return Fitted(made.record, False, version, time.monotonic() - began, made.notes)
 
     async def measure(self, loaded: Loaded, request: TabularRequest) -> int:
         """See ``Plane.measure``."""
-        predictor = _in_context(loaded)
+        _in_context(loaded)
         expect_training(request, self._settings)
         request = await _aside(request, lambda: canonical(request))
-        return await _aside(request, lambda: predictor.nbytes(request))
+        return await _aside(request, lambda: _size(loaded, request))
 
     async def _fit(
         self, loaded: Loaded, context: str, request: TabularRequest, terms: Terms
@@ -175,7 +175,8 @@ class Contexts:
             used=now,
             expires=expiry(now, self._settings.context_ttl),
         )
-        return StoredContext(record, tenant, version.manifest_digest, "", 0, None)
+        notes = _in_context(loaded).notes(made)
+        return StoredContext(record, tenant, version.manifest_digest, "", 0, None, notes)
 
     # -- answering --------------------------------------------------------------------------------
 
@@ -323,14 +324,19 @@ class Contexts:
         """Write down when contexts were used last."""
         used, self._used = self._used, {}
         if used:
-            await asyncio.to_thread(self._store.touch, used, self._settings.context_ttl)
+            await asyncio.to_thread(self._touch, used)
+
+    def _touch(self, used: Mapping[str, datetime]) -> None:
+        self._store.touch(used, self._settings.context_ttl)
 
     async def close(self) -> None:
         """Give up what is under way, and let go of everything."""
         await self._fits.close()
         await self._opens.close()
-        await self.note_uses()
         self._opened.clear()
+        used, self._used = self._used, {}
+        if used:  # in this thread: an interpreter that ends, as a script's does, starts no other
+            self._touch(used)
 
     # -- ids --------------------------------------------------------------------------------------
 
@@ -354,6 +360,11 @@ def _in_context(loaded: Loaded) -> InContext:
             f"model {loaded.version.name!r} fits no contexts: it is {loaded.family.kind}"
         )
     return cast("InContext", loaded.predictor)
+
+
+def _size(loaded: Loaded, request: TabularRequest) -> int:
+    graphs = [lane.graph for lane in loaded.lanes.values()]
+    return states.announced(graphs, _in_context(loaded).lengths(request))
 
 
 def _current(opened: Opened, terms: Terms) -> bool:

@@ -6,7 +6,8 @@ Arrays are called ``a/NAME``, those of the state of group ``i`` of members ``s{i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any, cast
@@ -14,10 +15,11 @@ from typing import IO, Any, cast
 import numpy as np
 
 from foretoken.errors import DataLoss, InternalError
-from foretoken.models.contract import Array, Arrays, Context
+from foretoken.models.contract import Array, Arrays, Context, Graph
 from foretoken.models.weights import mapped
+from foretoken.server.engine.batches import BITS, Sizes
 
-__all__ = ["members", "nbytes", "opened", "stream"]
+__all__ = ["announced", "members", "nbytes", "opened", "stream"]
 
 _DTYPES = {
     "bool": "BOOL",
@@ -65,6 +67,21 @@ def opened(path: Path) -> Context:
         else:
             raise DataLoss(f"{path} holds {name!r}, which belongs to no context")
     return Context(arrays, tuple(states[i] for i in sorted(states)))
+
+
+def announced(graphs: Iterable[Graph], lengths: Sizes) -> int:
+    """Bytes that the states of a context will have.
+
+    Args:
+        graphs: of the version, as its runtime runs them: what they read is what a state holds.
+        lengths: of the letters; see ``InContext.lengths``.
+    """
+    read = {tensor.name: tensor for graph in graphs for tensor in graph.reads}
+    return sum(
+        np.dtype(BITS.get(tensor.dtype, tensor.dtype)).itemsize
+        * math.prod(lengths[dim] if isinstance(dim, str) else dim for dim in tensor.dims)
+        for tensor in read.values()
+    )
 
 
 def nbytes(context: Context) -> int:

@@ -46,6 +46,7 @@ class StoredContext:
         manifest_digest: of the version that it was made on.
         table_digest, table_size: of the blob with its training set.
         kept_digest: of the blob with its state, if there is one.
+        notes: choices that its fit made for the caller.
         problem: what is wrong with the training set's blob, empty if nothing is known to be.
         gone: when its version was deleted, and its data with it.
     """
@@ -56,6 +57,7 @@ class StoredContext:
     table_digest: str
     table_size: int
     kept_digest: str | None
+    notes: tuple[str, ...] = ()
     problem: str = ""
     gone: datetime | None = None
 
@@ -92,6 +94,7 @@ def add(connection: Connection, new: StoredContext) -> None:
         "table_size": new.table_size,
         "kept_digest": new.kept_digest,
         "kept_size": record.kept_nbytes,
+        "notes": list(new.notes),
         "problem": new.problem,
         "created": record.created,
         "used": record.used,
@@ -177,6 +180,7 @@ def entomb(connection: Connection, ids: Sequence[str], now: datetime) -> None:
         "rows": 0,
         "columns": [],
         "classes": [],
+        "notes": [],
         "nbytes": 0,
         "table_size": 0,
         "kept_digest": None,
@@ -229,6 +233,7 @@ def _stored(row: Row[Any]) -> StoredContext:
         row.table_digest,
         row.table_size,
         row.kept_digest,
+        tuple(row.notes),
         row.problem,
         row.gone,
     )

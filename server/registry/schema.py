@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0004"  # the newest migration
+REVISION = "0005"  # the newest migration
 
 metadata = MetaData(
     naming_convention={
@@ -202,6 +202,7 @@ contexts = Table(
     Column("table_size", BigInteger, nullable=False),
     Column("kept_digest", String(71)),  # of its state; null while there is none
     Column("kept_size", BigInteger, nullable=False),
+    Column("notes", JSON, nullable=False),  # what its fit chose for the caller
     Column("problem", Text, nullable=False),  # what is wrong with its table
     Column("created", Utc, nullable=False),
     Column("used", Utc, nullable=False),

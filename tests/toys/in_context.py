@@ -59,9 +59,11 @@ class Predict:
             likely / likely.sum(axis=1, keepdims=True), classes, np.zeros(len(likely))
         )
 
-    def nbytes(self, request: TabularRequest) -> int:
-        rows = len(next(iter(request.train.values())))
-        return MEMBERS * rows * 4 * (2 * self.width + 1)
+    def lengths(self, request: TabularRequest) -> dict[str, int]:
+        return {"B": MEMBERS, "N": len(next(iter(request.train.values())))}
+
+    def notes(self, context: Context) -> tuple[str, ...]:
+        return ()
 
     def _labelled(self, request: TabularRequest) -> tuple[Array, list[Arrays]]:
         if request.target is None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.contract import Call, Host
 from foretoken.models.tasks import TabularRequest
+from foretoken.server.contexts import states
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 QUIET = settings(
@@ -43,8 +44,10 @@ def rows_of(request, index):
     return replace(request, test={name: c[index] for name, c in request.test.items()})
 
 
-def nbytes(context):
-    return sum(a.nbytes for state in context.states for a in state.values())
+def expect_announced(model, asked, context):
+    """The context's states have the bytes that were announced for the request."""
+    lengths = model.predictor.lengths(asked)
+    assert states.announced(model.graphs.values(), lengths) == states.nbytes(context)
 
 
 @st.composite
@@ -99,7 +102,7 @@ def test_cached_is_uncached_and_probabilities_are_such(either, asked):
     np.testing.assert_allclose(uncached.probabilities.sum(1), 1, rtol=0, atol=1e-12)
     assert (uncached.probabilities >= 0).all()
     assert (uncached.uncertainty >= 0).all()
-    assert nbytes(context) == either.predictor.nbytes(asked)
+    expect_announced(either, asked, context)
     assert all(a.dtype.kind in "iuf" for a in context.arrays.values())
 
 
@@ -160,12 +163,12 @@ def test_long_work_goes_to_a_thread_and_a_single_row_does_not(model):
 def test_a_table_beyond_the_limits_is_refused_or_learned_in_parts(small):
     model = small(rows=16, features=6)
     asked = table(rows=50, columns=9, members=5)
-    for work in (model.fit, model.predictor.nbytes, model.predict):
+    for work in (model.fit, model.predictor.lengths, model.predict):
         with pytest.raises(InvalidInput, match=r"50 rows .* 9 columns .*subsample"):
             work(asked)
     asked = replace(asked, options={"members": 5, "limit": "subsample"})
     context = model.fit(asked)
-    assert nbytes(context) == model.predictor.nbytes(asked)
+    expect_announced(model, asked, context)
     assert all(state["k0"].shape[2] == 16 for state in context.states)
     reply = model.predict(asked)
     assert "5 ensemble members learned from 16 of 50 rows" in reply.notes[-1]
@@ -205,7 +208,8 @@ def test_columns_without_use_are_told(model):
     extra = {"same": np.full(30, 3.0), "empty": np.full(30, np.nan)}
     more = {name: np.full(7, 9.0) for name in extra}
     asked = replace(asked, train={**asked.train, **extra}, test={**asked.test, **more})
-    notes = model.predict(asked).notes
+    notes = model.predictor.notes(model.fit(asked))
+    assert notes == model.predict(asked).notes
     assert notes == (
         "column 'same' is constant and is not used",
         "column 'empty' holds no value and is not used",
@@ -243,7 +247,7 @@ def test_new_categories_are_accepted_and_told(model):
     ],
 )
 def test_unacceptable_options_are_refused(model, options, said):
-    for work in (model.fit, model.predictor.nbytes, model.predict):
+    for work in (model.fit, model.predictor.lengths, model.predict):
         with pytest.raises(InvalidInput, match=said):
             work(table(**options))
 

@@ -17,6 +17,8 @@ from foretoken.errors import (
     Unsupported,
 )
 from foretoken.models.tasks import TabularRequest
+from foretoken.server.contexts import states
+from foretoken.server.registry import contexts
 from foretoken.server.terms import Caller, Scope, Terms
 from tests.server.contexts.tables import blobs_of, damage, inline, rows, same, table, with_context
 
@@ -57,6 +59,46 @@ def test_what_is_told_of_a_context_is_so(plane):
     assert plane.context(record.id) == record
     assert plane.contexts() == plane.contexts("toy") == [record]
     assert plane.contexts("other") == []
+
+
+@pytest.mark.parametrize(("precision", "width"), [("float32", 4), ("bfloat16", 2)])
+def test_the_bytes_that_are_announced_are_kept(planes, registry, published, precision, width):
+    artefact = replace(published("tabpfn"), precision=precision)
+    registry.register("tables", artefact)
+    plane, request = planes(runtime="torch"), replace(table(n=9), options={"members": 6})
+    said = plane.measure("tables", request)
+    context = plane.fit("tables", request).context
+    kept = registry.contexts.state(registry.contexts.find(context.id, None))
+    numbers = 6 * 9 * 2 * artefact.config["layers"] * artefact.config["width"]
+    assert said == context.nbytes == states.nbytes(kept) == numbers * width + 6 * 8
+    assert {a.dtype.itemsize for s in kept.states for n, a in s.items() if n != "n"} == {width}
+    same(
+        planes(runtime="torch").answer("", [with_context(context.id, rows())]),
+        plane.answer("tables", [inline(request, rows())]),
+    )
+
+
+def test_what_a_fit_chose_is_told_each_time(planes, registry, published):
+    registry.register("tables", published("tabpfn"))
+    plane, other = planes(), planes()
+    request = replace(table(), train={**table().train, "same": np.zeros(12)})
+    fitted = [plane.fit("tables", request)]
+    registry.contexts.forget_state(registry.contexts.find(fitted[0].context.id, None))
+    fitted += [plane.fit("tables", request), other.fit("tables", request)]
+    assert [each.cached for each in fitted] == [False, True, True]
+    assert {each.notes for each in fitted} == {("column 'same' is constant and is not used",)}
+    assert plane.fit("tables", table()).notes == ()
+    test = {**rows(), "same": np.zeros(4)}
+    (reply,) = other.answer("", [with_context(fitted[0].context.id, test)]).replies
+    assert reply.notes == fitted[0].notes
+    stored = registry.contexts.find(fitted[0].context.id, None)
+    assert stored.notes == fitted[0].notes
+    registry.register("tables", replace(published("tabpfn"), training={"seed": 1}))
+    registry.set_alias("tables", "champion", 2)
+    registry.delete("tables:1", force=True)
+    with registry._database.read() as connection:
+        buried = contexts.get(connection, fitted[0].context.id)
+    assert buried.notes == (), "they name columns"
 
 
 def test_the_same_table_is_one_context(plane, registry):

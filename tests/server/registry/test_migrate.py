@@ -149,7 +149,9 @@ def test_the_migrations_arrive_at_the_tables_of_this_release(data_dir):
 def test_the_scripts_are_found_and_the_newest_is_the_one_expected():
     scripts = ScriptDirectory(str(Path(module.__file__).parent / "migrations"))
     assert scripts.get_heads() == [schema.REVISION]
-    assert [s.revision for s in scripts.walk_revisions()] == ["0004", "0003", "0002", "0001"]
+    assert [s.revision for s in scripts.walk_revisions()] == [
+        *("0005", "0004", "0003", "0002", "0001")
+    ]
 
 
 def test_the_scripts_are_a_package_and_so_ship_in_the_wheel():
