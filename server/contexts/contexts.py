@@ -7,13 +7,16 @@ worker has deleted is not found here from then on, though it may still be mapped
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
-from foretoken.errors import DataLoss, InvalidInput, Unsupported
+import numpy as np
+
+from foretoken.errors import DataLoss, ForetokenError, InvalidInput, Unsupported
 from foretoken.models.contract import Context, Steps
 from foretoken.models.kinds import InContext, Kind
 from foretoken.models.tasks import TabularRequest
@@ -32,8 +35,10 @@ from foretoken.server.terms import Terms
 
 __all__ = ["Contexts", "Fitted", "Seat"]
 
+_log = logging.getLogger("foretoken.contexts")
 T = TypeVar("T")
 CELLS = 1 << 15  # of a table that are hashed on the event loop; more take a thread
+TEXT = 16  # cells of numbers that one of text counts as, besides its characters
 
 Find = Callable[[str, Terms], Awaitable[Loaded]]
 Drive = Callable[[Loaded, Steps, Terms], Awaitable[Any]]
@@ -336,7 +341,10 @@ class Contexts:
         self._opened.clear()
         used, self._used = self._used, {}
         if used:  # in this thread: an interpreter that ends, as a script's does, starts no other
-            self._touch(used)
+            try:
+                self._touch(used)
+            except ForetokenError as e:  # the data dir is gone, say; the rest ends all the same
+                _log.warning("uses of contexts are not noted: %s", e)
 
     # -- ids --------------------------------------------------------------------------------------
 
@@ -400,6 +408,14 @@ def _expect_columns(record: ContextRecord, request: TabularRequest) -> None:
 
 async def _aside(request: TabularRequest, work: Callable[[], T]) -> T:
     """What ``work()`` returns, done in a thread if the table is large."""
-    columns = request.train or request.test
-    rows = len(next(iter(columns.values()), ()))
-    return await asyncio.to_thread(work) if rows * len(columns) > CELLS else work()
+    return await asyncio.to_thread(work) if _large(request) else work()
+
+
+def _large(request: TabularRequest) -> bool:
+    columns = [np.asarray(column) for column in (request.train or request.test).values()]
+    numbers = [column for column in columns if column.dtype.kind not in "OU"]
+    texts = [column for column in columns if column.dtype.kind in "OU"]
+    cells = sum(map(len, numbers)) + TEXT * sum(map(len, texts))
+    if cells > CELLS:
+        return True
+    return cells + sum(len(v) for text in texts for v in text if isinstance(v, str)) > CELLS
