@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -177,10 +178,10 @@ def context_id(key: bytes, fitter: Fitter, request: TabularRequest) -> str:
         "categorical": sorted(request.categorical),
         "options": sorted(options.items()),
     }
-    parts = [json.dumps(head).encode()]
     columns = (*request.train.values(), *(() if target is None else (target,)))
-    parts += [text_of(c) if c.dtype == object else c.view(np.uint8).data for c in columns]
-    for part in parts:  # each behind its length, so that no two tables have the same bytes
+    parts = (text_of(c) if c.dtype == object else c.view(np.uint8).data for c in columns)
+    # Each behind its length, so that no two tables have the same bytes.
+    for part in chain([json.dumps(head).encode()], parts):
         hasher.update(len(part).to_bytes(8, "little"))
         hasher.update(part)
     return PREFIX + hasher.hexdigest()

@@ -61,8 +61,7 @@ class Tables:
             raise InvalidInput(f"{what} has no columns; give at least one")
         if not len(next(iter(found.values()))):
             raise InvalidInput(f"{what} has no rows; give at least one")
-        for name, column in found.items():
-            self._expect_short(f"{what}: column {name!r}", column)
+        self._expect_short(what, found.values())
         return found
 
     def training(self, said: wire.Training) -> TabularRequest:
@@ -85,7 +84,7 @@ class Tables:
             case "labels":
                 self._sizes(self._rows(said.labels), 1)
                 target = self._column(said.labels)
-                self._expect_short("the target", target)
+                self._expect_short("the target", [target])
             case _:
                 raise InvalidInput("the training set has no labels; give `target` or `labels`")
         _expect_classes(target)
@@ -158,16 +157,15 @@ class Tables:
     def _sizes(self, rows: int, columns: int) -> None:
         expect_table(rows, columns, self.settings)
 
-    def _expect_short(self, what: str, column: Array) -> None:
-        """Refuse text that would take far more memory than the message did."""
-        if column.dtype != object or not column.size:
-            return
-        longest = max(len(value) if value is not None else 0 for value in column)
+    def _expect_short(self, what: str, columns: Iterable[Array]) -> None:
+        """Refuse text that takes far more memory than the message did, by standing in many rows."""
+        texts = [column for column in columns if column.dtype == object]
+        total = sum(len(value) for column in texts for value in column if value is not None)
         most = self.settings.message_bytes
-        if longest * column.size > most:
+        if total > most:
             raise InvalidInput(
-                f"{what} has text of {longest} characters in {column.size} rows; rows times the "
-                f"longest text may be {most} (message_bytes): shorten it"
+                f"{what} has {total} characters of text, over all rows and columns; this server "
+                f"takes {most} (message_bytes): shorten it, or give numbers in its place"
             )
 
 

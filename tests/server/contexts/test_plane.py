@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,9 @@ from foretoken.errors import (
     Unsupported,
 )
 from foretoken.models.tasks import TabularRequest
+from foretoken.server.contexts import contexts as fitting
 from foretoken.server.contexts import states
+from foretoken.server.contexts.identity import context_id
 from foretoken.server.registry import contexts
 from foretoken.server.terms import Caller, Scope, Terms
 from tests.server.contexts.tables import blobs_of, damage, inline, rows, same, table, with_context
@@ -319,3 +322,21 @@ def test_inline_tables_use_what_is_kept_and_compute_nothing_for_later(planes, re
     assert len(blobs_of(registry)) == 1
     assert other.answer("", [with_context(context, rows())]).hits == (False,)
     assert other.answer("toy", [inline(table(), rows())]).hits == (True,)
+
+
+@pytest.mark.parametrize(("characters", "aside"), [(4, False), (4000, True)])
+def test_long_text_does_not_hold_the_event_loop_up(plane, monkeypatch, characters, aside):
+    async def here() -> int:
+        return threading.get_ident()
+
+    def noted(*given):
+        threads.append(threading.get_ident())
+        return context_id(*given)
+
+    threads: list[int] = []
+    monkeypatch.setattr(fitting, "context_id", noted)
+    text = np.array(["x" * characters] * 12, object)
+    request = replace(table(), train={"text": text}, test={"text": text[:1]})
+    with pytest.raises(ValueError, match="could not convert"):  # the toy reads numbers alone
+        plane.answer("toy", [request])
+    assert [thread != plane.run(here()) for thread in threads] == [aside]

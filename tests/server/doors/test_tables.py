@@ -214,10 +214,15 @@ def test_a_dictionary_s_entries_count():
 
 def test_text_that_would_take_more_memory_than_the_message():
     long = "x" * 2000
-    table = table_message({"a": [long, *["y"] * 999]})
-    with pytest.raises(InvalidInput, match="text of 2000 characters in 1000 rows"):
+    table = table_message({name: [long] * 300 + ["y", None] for name in "ab"})
+    assert table.ByteSize() < 10_000
+    with pytest.raises(InvalidInput, match=r"1200002 characters of text.*\(message_bytes\)"):
         reader(message_bytes=1 << 20).columns(table, "it")
     assert reader(message_bytes=1 << 21).columns(table, "it")["a"][0] == long
+    labels = table_message({"": [long] * 600}).columns.columns[0]
+    training = wire.Training(table=table_message({"a": [0.5] * 600}), labels=labels)
+    with pytest.raises(InvalidInput, match="the target has 1200000 characters"):
+        reader(message_bytes=1 << 20).training(training)
 
 
 def test_too_many_batches(monkeypatch):
