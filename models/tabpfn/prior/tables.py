@@ -33,14 +33,14 @@ SOURCES: tuple[tuple[float, Source], ...] = (
     (0.12, cluster_columns),
 )
 FUNCTIONS: tuple[tuple[float, Function], ...] = (
-    (0.35, linear_scores),
-    (0.10, additive_scores),
-    (0.15, network_scores),
+    (0.15, linear_scores),
+    (0.08, additive_scores),
+    (0.20, network_scores),
     (0.15, gaussian_scores),
-    (0.15, lambda draws, z, s: forest(draws, z, s, 1 + int(draws.host.integers(0, 6)))),
-    (0.10, rule_scores),
+    (0.26, lambda draws, z, s: forest(draws, z, s, 1 + int(draws.host.integers(0, 6)))),
+    (0.16, rule_scores),
 )
-OF_COLUMNS = 0.6  # of the data sets whose source is a graph: the target is a function of columns
+OF_COLUMNS = 0.7  # of the data sets whose source is a graph: the target is a function of columns
 
 
 @dataclass(frozen=True)
