@@ -1,9 +1,10 @@
 """The bundled model's pipeline, for one table in NumPy; ``views`` says what is done, and why.
 
-Members of the ensemble look at the same table in four ways, numbers standardised or ranked and
-categories as indicators or as codes, and each time under other names of the classes. What a member
-has learned are numbers for each encoded column: where it comes from, which category it shows, its
-mean and scale, its sign, and the weights of ridge regression.
+Members of the ensemble look at the same table in several ways, numbers standardised or ranked and
+categories as indicators or as codes, and each time under other names of the classes. Ranks and
+indicators are the best of them alone, so half of the members have both. What a member has learned
+are numbers for each encoded column: where it comes from, which category it shows, its mean and
+scale, its sign, and the weights of ridge regression.
 
 Letters: N training rows, M test rows, F columns, G numeric columns, E encoded columns (padded to
 ``COLUMNS``), V ways to look, K members, C classes.
@@ -33,7 +34,7 @@ TAIL = 3.0  # standard deviations beyond which a value grows logarithmically
 GAIN = 2.0  # of ridge scores
 FEW = 8  # rows that are counted rather than searched for
 ENDS = (5e-5, 1 - 5e-5)  # of ranks in (0, 1)
-WAYS = ((False, True), (True, False), (True, True), (False, False))  # (ranked, indicators)
+WAYS = ((True, True), (False, True), (True, False), (True, True))  # (ranked, indicators)
 VALUE, GAP = -1, -2  # what an encoded column shows when it is not a category's number
 
 
