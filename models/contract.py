@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-from foretoken.models.kinds import Kind as Kind
+from foretoken.models.kinds import Kind as Kind  # noqa: PLC0414  (told on)
 
 if TYPE_CHECKING:
     from torch import nn

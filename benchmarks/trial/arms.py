@@ -75,7 +75,7 @@ class Cells(nn.Module):
 
 
 class ColumnsThenRows(nn.Module):
-    """Cells become a row's token by attention over its columns; then rows see rows (Qu et al. 2025)."""
+    """Attention over a row's cells makes its token; then rows see rows (Qu et al. 2025)."""
 
     def __init__(self, cell: int = 64, heads: int = 4, tokens: int = 4) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def _scaled(*given: object) -> tuple[Tensor, Tensor]:
 
 
 def _seen(
-    x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View, generator: torch.Generator
+    x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View, _: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     return see(x, y, categorical, N, view)
 
