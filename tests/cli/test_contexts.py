@@ -7,11 +7,13 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from foretoken.cli import contexts
+from foretoken.cli import contexts, models
 from foretoken.cli.remote import Remote
-from foretoken.errors import NotFound
+from foretoken.errors import FailedPrecondition, NotFound
 from foretoken.models.tasks import TabularRequest
+from foretoken.server.local import LocalPlane
 from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
 from foretoken.server.settings import load_settings
@@ -53,6 +55,26 @@ def test_contexts_are_listed_shown_and_deleted(capsys, kept, remote):
         return
     with serving(data_dir=data_dir) as server:
         _commands(capsys, ids[:1], ids[0], server=Remote(server.address, chosen=True))
+
+
+def test_a_version_with_contexts_is_deleted_by_force(tmp_path, published):
+    data_dir = tmp_path / "data"
+    with Registry.open(data_dir) as registry:
+        for _ in range(2):
+            registry.register("tiny", published("tabpfn"))
+        with LocalPlane(registry, load_settings(data_dir=data_dir)) as plane:
+            request = TabularRequest(train=TRAIN, target=np.arange(8) % 2)
+            context = plane.fit("tiny:1", request).context.id
+        registry.set_alias("tiny", "champion", 2)
+    command = ["delete", "tiny:1", "--data-dir", str(data_dir)]
+    refused = CliRunner().invoke(models.app, command)
+    assert isinstance(refused.exception, FailedPrecondition)
+    assert "--force" in str(refused.exception)
+    contexts.show_(context, data_dir=data_dir)
+    done = CliRunner().invoke(models.app, [*command, "--force", "--json"])
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"deleted": "tiny:1"})
+    with pytest.raises(FailedPrecondition, match=r"tiny:1.*has been deleted.*fit again"):
+        contexts.show_(context, data_dir=data_dir)
 
 
 def _commands(capsys, ids, last, **where):

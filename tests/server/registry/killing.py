@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import time
 from collections import Counter
@@ -17,6 +18,9 @@ from foretoken.server.registry.registry import Registry
 from tests.server.registry.conftest import toy_signature, write_artefact
 
 NAME = "m"
+EARLY = 0.2  # of children that may be killed before they have begun
+PATIENCE = 30.0  # seconds until a child begins
+MORE = 10  # times as many children, if need be
 
 
 def fork(work: Callable[[Callable[[dict], None]], None]) -> tuple[int, int]:
@@ -73,9 +77,11 @@ class Judge:
 
     Args:
         data_dir: that children work on.
+        kills: so far.
     """
 
     data_dir: Path
+    kills: int = 0
     counts: Counter = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     _numbers: dict[int, str] = field(default_factory=dict)
@@ -163,14 +169,26 @@ def versions(registry: Registry) -> Iterator:
 
 
 def kill_rounds(rounds: int, folder: Path, seed: int, longest: float = 0.4) -> Judge:
-    """Let ``rounds`` children work one after another, each killed at a random moment."""
+    """Let children work one after another, each killed at a random moment.
+
+    There are ``rounds`` of them. On a busy machine there are more, with more time each, until one
+    has registered something and one was killed at it. Most moments are counted from the child's
+    first word.
+    """
     choice = random.Random(seed)
     judge = Judge(folder / "data")
     Registry.open(judge.data_dir, signature=toy_signature).close()
-    for n in range(rounds):
+    wanted = ("registers acknowledged", "killed in register")
+    while judge.kills < rounds or (
+        not all(judge.counts[what] for what in wanted) and judge.kills < MORE * rounds
+    ):
+        n = judge.kills
         child, pipe = fork(lambda say, n=n: toil(judge.data_dir, folder / "artefacts", n, say))
-        time.sleep(choice.uniform(0.005, longest))
+        if choice.random() > EARLY:
+            select.select([pipe], [], [], PATIENCE)
+        time.sleep(choice.uniform(0.005, longest * (1 + n // rounds)))
         os.kill(child, signal.SIGKILL)
+        judge.kills += 1
         os.waitpid(child, 0)
         judge.hear(heard(pipe))
         judge.look()
