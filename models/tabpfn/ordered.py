@@ -54,7 +54,7 @@ class OrderedPipeline:
     version = 1
     every_column = False
     extra = SCORES
-    defaults: Mapping[str, float | str] = MappingProxyType({})
+    defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.8})
 
     def members(self, columns: int, classes: int, options: Options) -> int:
         """At most one for each way to look and each turn of the classes."""
