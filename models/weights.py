@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from foretoken.errors import DataLoss
 from foretoken.models.contract import Array
 
-__all__ = ["Stored", "mapped"]
+__all__ = ["Stored", "mapped", "metadata"]
 
 _LENGTH = 8  # bytes of the header's length
 _DTYPES = {
@@ -64,6 +64,19 @@ def mapped(path: Path) -> Mapping[str, Stored]:
         return {name: _stored(data[start:], header[name]) for name in names}
     except KeyError as e:
         raise DataLoss(f"{path} holds a tensor of dtype {e}; known are {', '.join(_DTYPES)}") from e
+
+
+def metadata(path: Path) -> Mapping[str, str]:
+    """What a safetensors file says of itself.
+
+    Raises:
+        DataLoss: if the file is missing, truncated or not safetensors.
+    """
+    try:
+        with safe_open(path, framework="numpy") as whole:
+            return whole.metadata() or {}
+    except (OSError, SafetensorError) as e:
+        raise DataLoss(f"{path} cannot be read as safetensors: {e}") from e
 
 
 def _stored(data: Array, entry: Mapping[str, Any]) -> Stored:

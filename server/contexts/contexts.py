@@ -144,15 +144,16 @@ class Contexts:
     ) -> StoredContext:
         # Others may come to wait for this: one caller's deadline is not theirs.
         patient = Terms(terms.caller, priority=terms.priority, request_id=terms.request_id)
-        made = await self._drive(loaded, _in_context(loaded).fit(request), patient)
+        predictor = _in_context(loaded)
+        made = await self._drive(loaded, predictor.fit(request), patient)
         new = self._new(loaded, context, request, made, terms.caller.tenant)
         seen = self._registry.state()
         stored, evicted = await asyncio.to_thread(
-            self._store.keep, new, request, made, self._budgets
+            self._store.keep, new, request, made, predictor.version, self._budgets
         )
         self._observer.contexts_evicted(evicted)
         with suppress(DataLoss):  # evicted again already; what was computed is as good
-            made = await asyncio.to_thread(self._store.state, stored)
+            made = await asyncio.to_thread(self._store.state, stored, predictor.version)
         self._opened.put(Opened(stored, seen, made))
         return stored
 
@@ -220,7 +221,7 @@ class Contexts:
             return Seat(loaded, canonical(request), hit=False)
         request = await _aside(request, lambda: canonical(request))
         context = await self._named(loaded, request, terms)
-        opened = await self._open_kept(context, terms)
+        opened = await self._open_kept(loaded, context, terms)
         self._observer.context(loaded.version.name, "miss" if opened is None else "hit")
         if opened is None:
             return Seat(loaded, request, hit=False)
@@ -242,9 +243,9 @@ class Contexts:
             context, lambda: self._load(stored, state, terms), terms.deadline
         )
 
-    async def _open_kept(self, context: str, terms: Terms) -> Opened | None:
+    async def _open_kept(self, loaded: Loaded, context: str, terms: Terms) -> Opened | None:
         """A context whose state is there; nothing is computed for it."""
-        tenant = terms.caller.tenant
+        tenant, version = terms.caller.tenant, _in_context(loaded).version
         state, opened = self._registry.state(), self._opened.get(context)
         if opened is not None and opened.seen == state and _current(opened, terms):
             return opened
@@ -252,34 +253,36 @@ class Contexts:
         if stored is None or stored.kept_digest is None:
             return None
         try:
-            found = Opened(stored, state, await asyncio.to_thread(self._store.state, stored))
+            mapped = await asyncio.to_thread(self._store.state, stored, version)
         except DataLoss:
             await asyncio.to_thread(self._store.forget_state, stored)
             return None
+        found = Opened(stored, state, mapped)
         self._opened.put(found)
         return found
 
     async def _load(self, stored: StoredContext, seen: int, terms: Terms) -> tuple[Opened, bool]:
-        """Open a context, by computing its state anew if it is gone or damaged."""
+        """Open a context, by computing its state anew if it is gone, damaged or out of date."""
+        patient = Terms(terms.caller, priority=terms.priority, request_id=terms.request_id)
+        loaded = await self._find(f"{stored.record.model}:{stored.record.version}", patient)
+        predictor = _in_context(loaded)
         if stored.kept_digest is not None:
             try:
-                mapped = await asyncio.to_thread(self._store.state, stored)
+                mapped = await asyncio.to_thread(self._store.state, stored, predictor.version)
             except DataLoss:
                 await asyncio.to_thread(self._store.forget_state, stored)
             else:
                 opened = Opened(stored, seen, mapped)
                 self._opened.put(opened)
                 return opened, True
-        patient = Terms(terms.caller, priority=terms.priority, request_id=terms.request_id)
         request = await asyncio.to_thread(self._store.table, stored)
-        loaded = await self._find(f"{stored.record.model}:{stored.record.version}", patient)
-        made = await self._drive(loaded, _in_context(loaded).fit(request), patient)
+        made = await self._drive(loaded, predictor.fit(request), patient)
         stored, evicted = await asyncio.to_thread(
-            self._store.keep_state, stored, made, self._budgets
+            self._store.keep_state, stored, made, predictor.version, self._budgets
         )
         self._observer.contexts_evicted(evicted)
         with suppress(DataLoss):  # evicted again already; what was computed is as good
-            made = await asyncio.to_thread(self._store.state, stored)
+            made = await asyncio.to_thread(self._store.state, stored, predictor.version)
         opened = Opened(stored, seen, made)
         self._opened.put(opened)
         return opened, False

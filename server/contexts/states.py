@@ -16,7 +16,7 @@ import numpy as np
 
 from foretoken.errors import DataLoss, InternalError
 from foretoken.models.contract import Array, Arrays, Context, Graph
-from foretoken.models.weights import mapped
+from foretoken.models.weights import mapped, metadata
 from foretoken.server.engine.batches import BITS, Sizes
 
 __all__ = ["announced", "members", "nbytes", "opened", "stream"]
@@ -35,27 +35,41 @@ _DTYPES = {
     "uint32": "U32",
     "uint64": "U64",
 }
+PREDICTOR = "predictor"  # in a file's metadata
 _ALIGN = 64  # bytes at which the first tensor begins: a cache line
 
 
-def stream(name: str, context: Context) -> IO[bytes]:
+def stream(name: str, predictor: int, context: Context) -> IO[bytes]:
     """The bytes of a context called ``name``, to be read once; they are made as they are read.
 
     The name stands in them, so that equal states of two contexts are different files, of which each
     can be removed without the other.
 
+    Args:
+        name: of the context.
+        predictor: version of the logic that made it; see ``InContext``.
+        context: what it made.
+
     Raises:
         InternalError: if an array is not of numbers.
     """
-    return cast("IO[bytes]", _Pieces(_pieces(name, context)))
+    about = {"context": name, PREDICTOR: str(predictor)}
+    return cast("IO[bytes]", _Pieces(_pieces(about, context)))
 
 
-def opened(path: Path) -> Context:
+def opened(path: Path, predictor: int) -> Context:
     """The context that ``stream`` made a file of, its arrays lying in the file.
 
     Raises:
-        DataLoss: if it cannot be read.
+        DataLoss: if it cannot be read, or another version of the logic made it: what is in it may
+            mean something else by now.
     """
+    about = metadata(path)
+    if about.get(PREDICTOR) != str(predictor):
+        raise DataLoss(
+            f"{path} was made by version {about.get(PREDICTOR, 'unknown')} of the predictor; it is "
+            f"{predictor} now"
+        )
     arrays: dict[str, Array] = {}
     states: dict[int, dict[str, Array]] = {}
     for name, stored in mapped(path).items():
@@ -105,9 +119,9 @@ def _named(context: Context) -> Mapping[str, Array]:
     return dict(sorted(named.items(), key=lambda item: (-item[1].itemsize, item[0])))
 
 
-def _pieces(called: str, context: Context) -> Iterator[memoryview | bytes]:
+def _pieces(about: Mapping[str, str], context: Context) -> Iterator[memoryview | bytes]:
     named = _named(context)
-    header: dict[str, Any] = {"__metadata__": {"context": called}}
+    header: dict[str, Any] = {"__metadata__": about}
     end = 0
     for name, array in named.items():
         begin, end = end, end + array.nbytes

@@ -130,16 +130,16 @@ class ContextStore:
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def state(self, stored: StoredContext) -> Context:
+    def state(self, stored: StoredContext, predictor: int) -> Context:
         """The context's state, verified and mapped.
 
         Raises:
-            DataLoss: if it is gone or is not what was kept.
+            DataLoss: if it is gone, is not what was kept, or was made by another ``predictor``.
         """
         if stored.kept_digest is None:
             raise DataLoss(f"the state of context {stored.record.id} is not kept")
         label = f"the state of context {stored.record.id}"
-        return states.opened(self._blobs.verify(stored.kept_digest, label))
+        return states.opened(self._blobs.verify(stored.kept_digest, label), predictor)
 
     def table(self, stored: StoredContext) -> TabularRequest:
         """The context's training set, as a request to fit.
@@ -171,7 +171,12 @@ class ContextStore:
             _expect_room(connection, context, tenant, size, budgets)
 
     def keep(
-        self, new: StoredContext, request: TabularRequest, context: Context, budgets: Budgets
+        self,
+        new: StoredContext,
+        request: TabularRequest,
+        context: Context,
+        predictor: int,
+        budgets: Budgets,
     ) -> tuple[StoredContext, int]:
         """Keep a context; durable when this returns.
 
@@ -179,6 +184,7 @@ class ContextStore:
             new: without its blobs.
             request: its training set.
             context: what was computed of it.
+            predictor: version of the logic that did.
             budgets: what there is room for.
 
         Returns:
@@ -193,7 +199,7 @@ class ContextStore:
 
         def put() -> StoredContext:
             training = self._blobs.put(table)
-            state = self._put(new.record.id, context)
+            state = self._put(new.record.id, predictor, context)
             record = replace(new.record, kept_nbytes=state.size)
             return replace(
                 new,
@@ -206,7 +212,7 @@ class ContextStore:
         return self._commit(put, budgets, self._add)
 
     def keep_state(
-        self, stored: StoredContext, context: Context, budgets: Budgets
+        self, stored: StoredContext, context: Context, predictor: int, budgets: Budgets
     ) -> tuple[StoredContext, int]:
         """Keep the state of a context that had none on the disk any more; see ``keep``.
 
@@ -215,14 +221,14 @@ class ContextStore:
         """
 
         def put() -> StoredContext:
-            state = self._put(stored.record.id, context)
+            state = self._put(stored.record.id, predictor, context)
             record = replace(stored.record, kept_nbytes=state.size)
             return replace(stored, record=record, kept_digest=state.digest)
 
         return self._commit(put, budgets, self._set_state)
 
-    def _put(self, name: str, context: Context) -> BlobRef:
-        return self._blobs.put(states.stream(name, context))
+    def _put(self, name: str, predictor: int, context: Context) -> BlobRef:
+        return self._blobs.put(states.stream(name, predictor, context))
 
     def _commit(
         self,

@@ -64,7 +64,7 @@ def a_context() -> Context:
 def test_a_context_survives_its_file(tmp_path):
     before, path = a_context(), tmp_path / "state"
     path.write_bytes(read(before))
-    after = states.opened(path)
+    after = states.opened(path, 7)
     for one, other in zip(
         (before.arrays, *before.states), (after.arrays, *after.states), strict=True
     ):
@@ -76,14 +76,14 @@ def test_a_context_survives_its_file(tmp_path):
 
 
 def read(context: Context, size: int = 7) -> bytes:
-    stream = states.stream("ctx-1", context)
+    stream = states.stream("ctx-1", 7, context)
     return b"".join(iter(lambda: stream.read(size), b""))
 
 
 def test_what_is_opened_lies_in_the_file_and_cannot_be_written(tmp_path):
     path = tmp_path / "state"
     path.write_bytes(read(a_context()))
-    keys = states.opened(path).states[0]["k0"]
+    keys = states.opened(path, 7).states[0]["k0"]
     assert not keys.flags.owndata
     assert keys.ctypes.data % keys.itemsize == 0
     with pytest.raises(ValueError, match="read-only"):
@@ -97,7 +97,7 @@ def test_others_can_read_the_file(tmp_path):
 
 
 def test_equal_states_of_two_contexts_are_different_files():
-    one, other = (b"".join(states.stream(name, a_context())) for name in ("ctx-1", "ctx-2"))
+    one, other = (b"".join(states.stream(name, 7, a_context())) for name in ("ctx-1", "ctx-2"))
     assert len(one) == len(other)
     assert one != other
 
@@ -108,6 +108,13 @@ def test_what_is_no_number_is_not_kept():
 
 
 def test_a_file_of_other_tensors_is_no_context(tmp_path):
-    save_file({"weight": np.ones(2, np.float32)}, tmp_path / "state")
+    save_file({"weight": np.ones(2, np.float32)}, tmp_path / "state", {"predictor": "7"})
     with pytest.raises(DataLoss, match="'weight', which belongs to no context"):
-        states.opened(tmp_path / "state")
+        states.opened(tmp_path / "state", 7)
+
+
+@pytest.mark.parametrize(("about", "said"), [({"predictor": "6"}, "version 6"), (None, "unknown")])
+def test_a_file_that_other_logic_made_is_not_opened(tmp_path, about, said):
+    save_file({"a/n": np.ones(2)}, tmp_path / "state", about)
+    with pytest.raises(DataLoss, match=f"{said} of the predictor; it is 7 now"):
+        states.opened(tmp_path / "state", 7)

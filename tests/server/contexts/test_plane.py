@@ -71,7 +71,8 @@ def test_the_bytes_that_are_announced_are_kept(planes, registry, published, prec
     plane, request = planes(runtime="torch"), replace(table(n=9), options={"members": 6})
     said = plane.measure("tables", request)
     context = plane.fit("tables", request).context
-    kept = registry.contexts.state(registry.contexts.find(context.id, None))
+    version = plane.run(plane.plane.describe("tables")).predictor.version
+    kept = registry.contexts.state(registry.contexts.find(context.id, None), version)
     numbers = 6 * 9 * 2 * artefact.config["layers"] * artefact.config["width"]
     assert said == context.nbytes == states.nbytes(kept) == numbers * width + 6 * 8
     assert {a.dtype.itemsize for s in kept.states for n, a in s.items() if n != "n"} == {width}
@@ -340,3 +341,18 @@ def test_long_text_does_not_hold_the_event_loop_up(plane, monkeypatch, character
     with pytest.raises(ValueError, match="could not convert"):  # the toy reads numbers alone
         plane.answer("toy", [request])
     assert [thread != plane.run(here()) for thread in threads] == [aside]
+
+
+def test_a_state_that_other_logic_made_is_computed_anew(planes, registry, monkeypatch):
+    before = planes()
+    context = before.fit("toy", table()).context.id
+    digest = registry.contexts.find(context, None).kept_digest
+    after = planes()
+    predictor = after.run(after.plane.describe("toy")).predictor
+    monkeypatch.setattr(type(predictor), "version", predictor.version + 1)
+    answers = after.answer("", [with_context(context, rows())])
+    assert answers.hits == (False,)
+    assert registry.contexts.find(context, None).kept_digest != digest
+    assert after.answer("", [with_context(context, rows())]).hits == (True,)
+    same(answers, after.answer("toy", [inline(table(), rows())]))
+    assert not after.fit("toy", table()).cached
