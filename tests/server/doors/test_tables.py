@@ -18,6 +18,7 @@ from foretoken.client.tabular import training_message
 from foretoken.errors import InvalidInput
 from foretoken.proto import tabular as wire
 from foretoken.server.doors import arrow_header
+from foretoken.server.doors.arrow import from_csv
 from foretoken.server.doors.tables import Tables
 from foretoken.server.settings import load_settings
 
@@ -113,6 +114,11 @@ def test_arrow_s_types(given, expected):
 )
 def test_csv_s_columns_are_what_all_of_it_says(text, expected):
     assert reader().columns(wire.Table(csv=text), "it")["a"].tolist() == expected
+
+
+def test_an_empty_line_of_one_column_is_a_row_without_a_value():
+    (column,) = from_csv(b"a\n1\n\n3\n", lambda _rows, _columns: None).values()
+    np.testing.assert_array_equal(column, [1.0, np.nan, 3.0])
 
 
 COMPRESSED = ipc.IpcWriteOptions(compression="zstd") if pa.Codec.is_available("zstd") else None
