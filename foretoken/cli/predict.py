@@ -70,7 +70,7 @@ def predict(
     left = set(_list(leave_out))
     known = None if train is None else open_table(train, text=frozenset(_list(text)))
     with _open(server, data_dir) as contexts:
-        asked = open_table(test, known.kinds if known else None, frozenset(_list(text)))
+        asked = open_table(test, _expected(known), frozenset(_list(text)))
         if asked.rows == 0:
             raise InvalidInput(f"{test} has no rows to classify")
         if known is None:
@@ -100,6 +100,12 @@ def _open(server: Asked | None, data_dir: Path | None) -> Iterator[Contexts]:
 
     with open_plane(load_settings(data_dir=data_dir)) as local:
         yield Local(local)
+
+
+def _expected(known: Source | None) -> Mapping[str, str]:
+    """Kinds of the columns to classify; where integers were learned from, any number will do."""
+    kinds = {} if known is None else known.kinds
+    return {name: "number" if kind == "integer" else kind for name, kind in kinds.items()}
 
 
 def _record(contexts: Contexts, model: str, context: str) -> ContextRecord:

@@ -179,6 +179,11 @@ class _Csv:
     def _expect_names(self) -> None:
         if not any(self.names):
             raise InvalidInput(f"{self._path} is empty; its first line names the columns")
+        if len(self.names) == 1 and any(mark in self.names[0] for mark in ";\t|"):
+            raise InvalidInput(
+                f"{self._path}, line 1: {self.names[0]!r} has no commas, which separate the cells "
+                "of a CSV file; write it with commas"
+            )
         if len(set(self.names)) < len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
             raise InvalidInput(f"{self._path}: columns have the same name: {twice}; rename them")
@@ -244,6 +249,16 @@ def _lines(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
         raise Unavailable(f"cannot read {path}: {e.strerror or e}") from e
 
 
+def _index(schema: Any) -> frozenset[str]:
+    """Columns of Parquet that pandas wrote for the index of a frame; it is no column there."""
+    try:
+        told = schema.pandas_metadata or {}
+    except ValueError:  # what is there is not JSON
+        return frozenset()
+    # A range is kept as a dict, and takes no column.
+    return frozenset(name for name in told.get("index_columns", ()) if isinstance(name, str))
+
+
 class _Parquet:
     kinds: Mapping[str, str] = {}
 
@@ -253,7 +268,8 @@ class _Parquet:
         self._path = path
         with self._guarded(0):
             self._file = pq.ParquetFile(path)
-        self.names = tuple(self._file.schema_arrow.names)
+        index = _index(self._file.schema_arrow)
+        self.names = tuple(n for n in self._file.schema_arrow.names if n not in index)
         self.rows = int(self._file.metadata.num_rows)
 
     def chunks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Array]]:

@@ -40,7 +40,7 @@ class Limits:
         if many and options.limit == "refuse":
             raise InvalidInput(
                 f"the table has {' and '.join(many)}: leave some out, or pass "
-                "limit='subsample' to show each ensemble member a random part"
+                "limit='subsample' (--limit subsample) to show each ensemble member a random part"
             )
         return bool(many)
 

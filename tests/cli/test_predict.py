@@ -177,6 +177,27 @@ def test_a_column_is_read_as_it_was_learned_from(told, tmp_path):
     assert alone["p_big"] == pytest.approx(first["p_big"], abs=1e-6)
 
 
+def test_whole_numbers_may_go_on_with_fractions(told, tmp_path):
+    rows = [[str(i), "big" if i > 9 else "small"] for i in range(20)]
+    train = _write(tmp_path / "a.csv", rows, ["count", "kind"])
+    answers = told(train=train, test=_write(tmp_path / "b.csv", [["4.0"], ["4.5"]], ["count"]))
+    whole = told(train=train, test=_write(tmp_path / "c.csv", [["4"]], ["count"]))
+    assert answers[0]["p_big"] == pytest.approx(whole[0]["p_big"], abs=1e-6)
+
+
+def test_the_index_of_a_frame_in_parquet_is_no_column(told, train, test, tmp_path):
+    import pandas as pd
+
+    paths = [tmp_path / "train.parquet", tmp_path / "test.parquet"]
+    for path, (source, index) in zip(paths, [(train, None), (test, "key")], strict=True):
+        rows = pd.read_csv(source)
+        rows.index = pd.Index(rows.index[::-1], name=index)
+        rows.to_parquet(path)
+    assert tables.open_table(paths[0]).names == tuple(NAMES)
+    assert tables.open_table(paths[1]).names == tuple(NAMES[:-1])
+    assert told(train=paths[0], test=paths[1]) == told()
+
+
 def test_the_target_may_stand_in_the_test_file(told, tmp_path, test):
     with_target = _write(tmp_path / "b.csv", _rows(9, 1))
     assert told(test=with_target) == told()
@@ -219,6 +240,8 @@ def test_what_cannot_be_learned_from_is_refused(refused, tmp_path):
     assert "no file" in refused(train=tmp_path / "none.csv")
     (tmp_path / "bad.parquet").write_bytes(b"nothing")
     assert "not a Parquet file" in refused(train=tmp_path / "bad.parquet")
+    (tmp_path / "semicolons.csv").write_text("size;kind\n1;big\n")
+    assert "write it with commas" in refused(train=tmp_path / "semicolons.csv")
     assert ".csv, .parquet" in refused("--out", tmp_path / "out.txt")
 
 
