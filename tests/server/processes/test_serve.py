@@ -23,6 +23,7 @@ import trustme
 
 from foretoken import Client
 from foretoken.errors import ForetokenError, Unavailable
+from foretoken.models.catalog import bundled
 from foretoken.proto import curves, health
 from foretoken.proto import grpc_service as oip
 from tests.serving import COMMAND, Server, alive, serving
@@ -153,7 +154,7 @@ def test_all_doors_are_open(server):
         assert check(health.HealthCheckRequest(service="lcpfn")).status == serving_status
         assert check(health.HealthCheckRequest()).status == serving_status
     with Client(server.address) as client:
-        assert [model.name for model in client.models()] == ["lcpfn"]
+        assert [model.name for model in client.models()] == sorted(bundled())
 
 
 def test_workers_are_small_and_have_no_torch(server):

@@ -207,7 +207,8 @@ def test_names_are_checked(registry, make_artefact, name, data_dir):
     with pytest.raises(InvalidInput, match="is not a name"):
         registry.register("m", make_artefact(), tags={name: "x"})
     assert registry.models() == []
-    assert sorted(path.name for path in data_dir.iterdir() if path.is_dir()) == ["blobs"]
+    folders = sorted(path.name for path in data_dir.iterdir() if path.is_dir())
+    assert folders == ["blobs", "contexts"]
 
 
 def test_an_unknown_family_is_refused(data_dir, make_artefact):

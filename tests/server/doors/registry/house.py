@@ -35,7 +35,7 @@ class House:
     def __init__(self, data_dir, host="127.0.0.1", **settings):
         self.settings = Settings(data_dir=data_dir, host=host, upload_bytes=LIMIT, **settings)
         self.registry = Registry.open(data_dir)
-        register_bundled(self.registry)
+        register_bundled(self.registry, {"lcpfn": bundled()["lcpfn"]})
         self.followed, self.log = 0, Log()
 
     async def _follow(self):
