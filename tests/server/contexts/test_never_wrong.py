@@ -84,6 +84,8 @@ class Shop:
                     each.answer("", [with_context(known, rows(i))])
         elif what == "all":
             keys = [key for key in self.ids if key[0] == model]
+            if not keys:  # all of them have been deleted
+                return
             requests = [with_context(self.ids[key], rows(key[1])) for key in keys]
             answers = plane.answer("", requests)
             for key, reply, hit in zip(keys, answers.replies, answers.hits, strict=True):
