@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from benchmarks.load.processes import SERVER
 from benchmarks.tables.queries import Question
@@ -19,6 +18,7 @@ from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.catalog import family
 from foretoken.models.contract import Arrays, Call, Context, Host, Steps
 from foretoken.models.tasks import TabularRequest
+from foretoken.models.weights import mapped
 from foretoken.server.engine.drive import alone
 from foretoken.server.runtimes.onnx import OnnxRuntime
 
@@ -49,7 +49,10 @@ class Bare:
         self._graphs = {graph.name: graph for graph in kind.graphs(artefact.config)}
         self._runtime = OnnxRuntime().load(artefact, kind, 1)
         self._predictor = cast(
-            Any, kind.predictor(artefact.config, load_file(artefact.files[WEIGHTS]))
+            Any,
+            kind.predictor(
+                artefact.config, {n: w.array for n, w in mapped(artefact.files[WEIGHTS]).items()}
+            ),
         )
 
     def query(self, asked: Question) -> Arrays:
