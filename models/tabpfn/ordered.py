@@ -22,16 +22,11 @@ from scipy.special import ndtri
 
 from foretoken.models.contract import Array, Arrays
 from foretoken.models.tabpfn.columns import Floats, Table
+from foretoken.models.tabpfn.encoding import COLUMNS, GAIN, LEVELS, PENALTIES, SCORES, TAIL
 from foretoken.models.tabpfn.pipelines import Options
 
 __all__ = ["COLUMNS", "SCORES", "OrderedPipeline"]
 
-COLUMNS = 100  # encoded columns that are kept
-LEVELS = 12  # most categories of a column that become indicators
-SCORES = 10  # ridge scores, one for each class there may be; they come first
-PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of ridge regression, times the number of training rows
-TAIL = 3.0  # standard deviations beyond which a value grows logarithmically
-GAIN = 2.0  # of ridge scores
 FEW = 8  # rows that are counted rather than searched for
 ENDS = (5e-5, 1 - 5e-5)  # of ranks in (0, 1)
 WAYS = ((True, True), (False, True), (True, False), (True, True))  # (ranked, indicators)
