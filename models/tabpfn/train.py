@@ -126,7 +126,7 @@ class TableTask:
         N = _spread(rng, 24, p.rows[0] + grown * (p.rows[1] - p.rows[0]))
         F = _spread(rng, 2, p.columns[0] + grown * (p.columns[1] - p.columns[0]))
         M = max(32, N // 3)
-        view = View(rng.random() < 0.35, rng.random() < 0.65, rng.randrange(10))
+        view = View(rng.random() < 0.6, rng.random() < 0.7, rng.randrange(10))
         return self._draw(generator, max(1, p.tokens // (N + M)), N, M, F, view)
 
     def _draw(

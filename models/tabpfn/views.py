@@ -8,9 +8,8 @@ Every step is fitted on the training rows alone, so a test row needs nothing but
 2. Columns are ordered by the share of their variance that lies between the classes, and turned so
    that the first class lies above the mean: neither the order nor the sign of a column is anything
    that the network has to learn to ignore. The first ``COLUMNS`` are kept.
-3. Ridge regression on them gives each class a score, for a training row without its own label
-   (leave one out, in closed form), so that both kinds of rows mean the same by it. The penalty is
-   the one with the least leave-one-out error.
+3. Two regressions on them give each class scores, for a training row without its own label
+   (``scores``).
 
 A class is known by its place in the order of frequency, turned by a shift. ``ordered`` does the
 same in NumPy for one table; a test holds the two together.
@@ -25,9 +24,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import one_hot
 
-from foretoken.models.tabpfn.encoding import COLUMNS, GAIN, LEVELS, PENALTIES, SCORES, TAIL
+from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, LEVELS, SCORES, TAIL
+from foretoken.models.tabpfn.scores import scores
 
 __all__ = ["COLUMNS", "SCORES", "View", "see"]
 
@@ -58,16 +58,14 @@ def see(x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View) -> tuple[
         view: which of the ways to look at them.
     """
     labels = by_frequency(y, N, view.shift)
-    hot = one_hot(labels[:, :N], SCORES).to(x.dtype)  # [B, N, C]
-    encoded = encode(x, categorical, N, view)
-    encoded = ordered(encoded, hot, N)
-    scores = ridge(encoded, hot, N)
-    return torch.cat([scores, encoded], dim=-1), labels
+    hot = one_hot(labels[:, :N], CLASSES).to(x.dtype)  # [B, N, C]
+    encoded, share = ordered(encode(x, categorical, N, view), hot, N)
+    return torch.cat([scores(encoded, share, hot), encoded], dim=-1), labels
 
 
 def by_frequency(y: Tensor, N: int, shift: int) -> Tensor:
     """Classes by falling frequency among the training rows, turned by ``shift``."""
-    counts = one_hot(y[:, :N], SCORES).sum(1)  # [B, C]
+    counts = one_hot(y[:, :N], CLASSES).sum(1)  # [B, C]
     place = counts.argsort(dim=1, descending=True, stable=True).argsort(1)
     C = (counts > 0).sum(1, keepdim=True)
     return (place.gather(1, y) + shift) % C
@@ -133,8 +131,11 @@ def _gaussian(x: Tensor, N: int) -> Tensor:
     return torch.where(asked.isnan(), asked, z).transpose(1, 2)
 
 
-def ordered(encoded: Tensor, hot: Tensor, N: int) -> Tensor:
-    """The columns that tell classes apart best, best first, turned the same way: [B, R, E]."""
+def ordered(encoded: Tensor, hot: Tensor, N: int) -> tuple[Tensor, Tensor]:
+    """The columns that tell classes apart best, best first, turned the same way: [B, R, E].
+
+    And the share of each one's variance that lies between the classes, [B, E].
+    """
     counts = hot.sum(1)  # [B, C]
     means = hot.transpose(1, 2) @ encoded[:, :N] / counts.clamp_min(1)[..., None]  # [B, C, E]
     between = (counts[..., None] * means.square()).sum(1)
@@ -143,34 +144,5 @@ def ordered(encoded: Tensor, hot: Tensor, N: int) -> Tensor:
     E = min(COLUMNS, encoded.shape[-1])
     best = share.round(decimals=6).argsort(dim=1, descending=True, stable=True)[:, :E]
     sign = torch.where(means[:, 0] < -1e-6, -1.0, 1.0).gather(1, best)
-    return encoded.gather(2, best[:, None].expand(-1, encoded.shape[1], -1)) * sign[:, None]
-
-
-def ridge(encoded: Tensor, hot: Tensor, N: int) -> Tensor:
-    """Ridge scores [B, R, C], those of training rows without their own label."""
-    frequency = hot.mean(1, keepdim=True)
-    target = hot - frequency
-    seen = encoded[:, :N]
-    centre = seen.mean(1, keepdim=True)
-    seen = seen - centre
-    gram = seen.transpose(1, 2) @ seen / N
-    values, vectors = torch.linalg.eigh(gram)
-    turned = seen @ vectors  # [B, N, E]
-    moment = turned.transpose(1, 2) @ target / N  # [B, E, C]
-    best: Tensor | None = None
-    for penalty in PENALTIES:
-        shrunk = 1 / (values.clamp_min(0) + penalty)  # [B, E]
-        weights = shrunk[..., None] * moment
-        lever = (turned.square() * shrunk[:, None]).sum(-1, keepdim=True) / N + 1 / N
-        out = target - (target - turned @ weights) / (1 - lever).clamp_min(1e-2)
-        error = (out - target).square().sum((1, 2))
-        if best is None:
-            best, kept, least = out, weights, error
-        else:
-            better = (error < least)[:, None, None]
-            best, kept = torch.where(better, out, best), torch.where(better, weights, kept)
-            least = torch.minimum(least, error)
-    assert best is not None
-    tested = (encoded[:, N:] - centre) @ (vectors @ kept)
-    scores = torch.cat([best, tested], 1)
-    return GAIN * pad(scores, (0, SCORES - scores.shape[-1]))
+    kept = encoded.gather(2, best[:, None].expand(-1, encoded.shape[1], -1)) * sign[:, None]
+    return kept, share.gather(1, best)
