@@ -45,6 +45,13 @@ class InContext(Protocol):
     def fit(self, request: Any) -> Steps:
         """Steps whose reply is the ``Context`` of the request's training set."""
 
+    def options(self, given: Mapping[str, float | str]) -> Mapping[str, float | str]:
+        """A request's options in full: whatever says the same fit becomes the same options.
+
+        Raises:
+            InvalidInput: if they are not acceptable.
+        """
+
     def lengths(self, request: Any) -> Mapping[str, int]:
         """Lengths of the letters of that context's states, known without computing them.
 

@@ -3,8 +3,9 @@
 Members of the ensemble look at the same table in several ways, numbers standardised or ranked and
 categories as indicators or as codes, and each time under other names of the classes. Ranks and
 indicators are the best of them alone, so half of the members have both. What a member has learned
-are numbers for each encoded column: where it comes from, which category it shows, its mean and
-scale, its sign, and the weights of ridge regression.
+are numbers for each encoded column (where it comes from, which category it shows, its mean and
+scale, its sign) and the weights of ridge regression; members that look in the same way share one
+kernel ridge regression, since neither signs nor names mean anything to distances.
 
 Letters: N training rows, M test rows, F columns, G numeric columns, E encoded columns (padded to
 ``COLUMNS``), V ways to look, K members, C classes.
@@ -12,41 +13,28 @@ Letters: N training rows, M test rows, F columns, G numeric columns, E encoded c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from foretoken.models.contract import Array, Arrays
 from foretoken.models.tabpfn.columns import Floats, Table
-from foretoken.models.tabpfn.encoding import COLUMNS, GAIN, LEVELS, PENALTIES, SCORES, TAIL
+from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, GAIN, SCORES
 from foretoken.models.tabpfn.pipelines import Options
+from foretoken.models.tabpfn.regression import Kernel, centred, kernel_ridge, left_out, ridge
+from foretoken.models.tabpfn.ways import Way, encoded, ranks, shown, squashed
 
 __all__ = ["COLUMNS", "SCORES", "OrderedPipeline"]
 
-FEW = 8  # rows that are counted rather than searched for
-ENDS = (5e-5, 1 - 5e-5)  # of ranks in (0, 1)
 WAYS = ((True, True), (False, True), (True, False), (True, True))  # (ranked, indicators)
-VALUE, GAP = -1, -2  # what an encoded column shows when it is not a category's number
-
-
-@dataclass(frozen=True)
-class _Way:
-    """What is learned of a table for one way to look at it, classes apart; all [E]."""
-
-    source: NDArray[np.int64]
-    level: NDArray[np.int64]
-    mean: Floats
-    scale: Floats
 
 
 class OrderedPipeline:
     """See ``pipelines.Pipeline``."""
 
-    version = 1
+    version = 2
     every_column = False
     extra = SCORES
     defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.8})
@@ -68,45 +56,43 @@ class OrderedPipeline:
         counts = np.bincount(labels, minlength=classes)
         place = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
         chosen = [options.first + i for i in range(self.members(0, classes, options))]
-        arrays["way"] = np.array([i % len(WAYS) for i in chosen])
+        ways = [WAYS.index(WAYS[i % len(WAYS)]) for i in chosen]
+        arrays["way"] = np.array(ways)
         # Turns differ between members that look in the same way, and between neighbours.
         turns = np.array([(i + i // len(WAYS)) % classes for i in chosen])
         arrays["names"] = (place + turns[:, None]) % classes  # [K, C]
-        seen = {way: self._encoded(table, arrays, WAYS[way]) for way in set(arrays["way"].tolist())}
-        parts = [
-            _member(*seen[way], names[labels], classes)
-            for way, names in zip(arrays["way"].tolist(), arrays["names"], strict=True)
-        ]
+        seen = {way: encoded(table, arrays, WAYS[way]) for way in set(ways)}
+        parts = []
+        for way, names in zip(ways, arrays["names"], strict=True):
+            z, share, part = _member(*seen[way], names[labels], classes)
+            if f"{way}.points" not in arrays:
+                arrays |= kernel_ridge(z, share, centred(labels, classes)).arrays(str(way))
+            parts.append(part)
         return arrays | {name: np.stack([part[name] for part in parts]) for name in parts[0]}
 
     def training_rows(self, arrays: Arrays, matrix: Floats, labels: Array) -> NDArray[np.float32]:
         """As any rows, but for scores: those of a row that was left out."""
-        rows = self.rows(arrays, matrix)
-        C = int(arrays["classes"])
-        for member, (names, penalty, weights, centre) in zip(
-            rows, _each(arrays, "names", "penalty", "weights", "centre"), strict=True
-        ):
-            z = member[:, SCORES:].astype(np.float64) - centre[: rows.shape[2] - SCORES]
-            target = _centred(names[labels], C)
-            fitted = z @ weights[: z.shape[1]]
-            member[:, :C] = GAIN * _left_out(z, target, fitted, float(penalty))
-        return rows
+        z = self._columns(arrays, matrix)
+        E, C = z.shape[2], int(arrays["classes"])
+        seen, linear = z - arrays["centre"][:, None, :E], []
+        fitted = seen @ arrays["weights"][:, :E]
+        for i, penalty in enumerate(arrays["penalty"].tolist()):
+            target = centred(arrays["names"][i][labels], C)
+            linear.append(left_out(seen[i], target, fitted[i], penalty))
+        target = centred(labels, C)
+        near = {way: Kernel.of(arrays, str(way)).left_out(target) for way in _firsts(arrays)}
+        return _features(z, np.array(linear), near, arrays)
 
     def rows(self, arrays: Arrays, matrix: Floats) -> NDArray[np.float32]:
         """See ``Pipeline.rows``; features are the scores, then the widest member's columns."""
-        F, E, C = matrix.shape[1], int(arrays["kept"].max()), int(arrays["classes"])
-        ranks = np.array([WAYS[way][0] for way in arrays["way"].tolist()])
-        # All members at once: those that see ranks take their columns from a second table.
-        given = np.concatenate([matrix, _ranked(matrix, arrays)], axis=1) if ranks.any() else matrix
-        source = arrays["source"][:, :E] + F * ranks[:, None]
-        shown = _shown(given, source.ravel(), arrays["level"][:, :E].ravel())
-        shown = shown.reshape(len(matrix), *source.shape)
-        z = _squashed((shown - arrays["mean"][:, :E]) / arrays["scale"][:, :E])  # [M, K, E]
-        z = z.transpose(1, 0, 2)
-        made = np.zeros((len(z), len(matrix), SCORES + E), np.float32)
-        made[:, :, SCORES:] = z
-        made[:, :, :C] = GAIN * ((z - arrays["centre"][:, None, :E]) @ arrays["weights"][:, :E])
-        return made
+        z = self._columns(arrays, matrix)
+        E = z.shape[2]
+        linear = (z - arrays["centre"][:, None, :E]) @ arrays["weights"][:, :E]
+        near = {}
+        for way, first in _firsts(arrays).items():
+            kernel = Kernel.of(arrays, str(way))
+            near[way] = kernel.scores(z[first, :, : len(kernel.relevance)])
+        return _features(z, linear, near, arrays)
 
     def labels(self, arrays: Arrays, labels: Array) -> NDArray[np.int64]:
         """See ``Pipeline.labels``."""
@@ -122,42 +108,62 @@ class OrderedPipeline:
         return _softmax(np.log(np.maximum(members, 1e-30)).mean(axis=0)), members
 
     @staticmethod
-    def _encoded(table: Table, arrays: Arrays, way: tuple[bool, bool]) -> tuple[Floats, _Way]:
-        """All encoded columns of the training rows [N, E], not yet in order, and what made them."""
-        ranked, indicators = way
-        matrix, missing = table.matrix, np.isnan(table.matrix)
-        source: list[int] = []
-        level: list[int] = []
-        for j, categorical in enumerate(table.categorical.tolist()):
-            levels = int(np.nanmax(matrix[:, j])) + 1 if categorical else 0
-            shows = list(range(levels)) if indicators and 1 < levels <= LEVELS else [VALUE]
-            shows += [GAP] if missing[:, j].any() else []
-            source += [j] * len(shows)
-            level += shows
-        given = _ranked(matrix, arrays) if ranked else matrix
-        columns, levels_ = np.array(source), np.array(level)
-        shown = _shown(given, columns, levels_)
-        real = ~np.isnan(shown)
-        count = np.maximum(real.sum(axis=0), 1)
-        mean = np.where(real, shown, 0.0).sum(axis=0) / count
-        variance = (np.where(real, shown - mean, 0.0) ** 2).sum(axis=0) / count
-        flat = variance <= 1e-12 * (1 + mean**2)
-        scale = np.where(flat, np.inf, np.sqrt(np.where(flat, 1.0, variance)))
-        return _squashed((shown - mean) / scale), _Way(columns, levels_, mean, scale)
+    def _columns(arrays: Arrays, matrix: Floats) -> Floats:
+        """What each member sees of rows, without scores: [K, M, E]."""
+        F, E = matrix.shape[1], int(arrays["kept"].max())
+        ranked = np.array([WAYS[way][0] for way in arrays["way"].tolist()])
+        # All members at once: those that see ranks take their columns from a second table.
+        given = np.concatenate([matrix, ranks(matrix, arrays)], axis=1) if ranked.any() else matrix
+        source = arrays["source"][:, :E] + F * ranked[:, None]
+        values = shown(given, source.ravel(), arrays["level"][:, :E].ravel())
+        values = values.reshape(len(matrix), *source.shape)
+        z = squashed((values - arrays["mean"][:, :E]) / arrays["scale"][:, :E])  # [M, K, E]
+        return z.transpose(1, 0, 2)
 
 
-def _member(z: Floats, way: _Way, named: Array, classes: int) -> dict[str, Array]:
-    """What a member learns from encoded columns z [N, E] and the classes' names for it [N]."""
-    order, sign = _order(z, named, classes)
+def _features(
+    z: Floats, linear: Array, near: Mapping[int, Array], arrays: Arrays
+) -> NDArray[np.float32]:
+    """Scores by the members' own names of classes, then columns: [K, M, SCORES + E].
+
+    Args:
+        z: [K, M, E].
+        linear: [K, M, C] by the members' names of the classes.
+        near: for each way [M, C] by the classes' own numbers.
+        arrays: of the fit.
+    """
+    K, M, E = z.shape
+    made = np.zeros((K, M, SCORES + E), np.float32)
+    made[:, :, : linear.shape[2]] = GAIN * linear
+    for member, way, names in zip(made, arrays["way"], arrays["names"], strict=True):
+        member[:, CLASSES + names] = GAIN * near[int(way)]
+    made[:, :, SCORES:] = z
+    return made
+
+
+def _firsts(arrays: Arrays) -> dict[int, int]:
+    """The first member that looks in each way, whose signs and order of columns its kernel has."""
+    ways: list[int] = arrays["way"].tolist()
+    return {way: ways.index(way) for way in ways}
+
+
+def _member(
+    z: Floats, way: Way, named: Array, classes: int
+) -> tuple[Floats, Floats, dict[str, Array]]:
+    """What a member learns from encoded columns z [N, E] and the classes' names for it [N].
+
+    Before that its columns in order, and the share of each one's variance between the classes.
+    """
+    order, sign, share = _order(z, named, classes)
     E = len(order)
     z = z[:, order] * sign
     centre = z.mean(axis=0)
-    weights, penalty = _ridge(z - centre, _centred(named, classes))
+    weights, penalty = ridge(z - centre, centred(named, classes))
 
     def padded(values: Array, fill: float = 0) -> Array:
         return np.concatenate([values, np.full((COLUMNS - E, *values.shape[1:]), fill)])
 
-    return {
+    learned: dict[str, Array] = {
         "source": padded(way.source[order]).astype(np.int64),
         "level": padded(way.level[order]).astype(np.int64),
         "mean": padded(way.mean[order]),
@@ -167,10 +173,11 @@ def _member(z: Floats, way: _Way, named: Array, classes: int) -> dict[str, Array
         "penalty": np.array(penalty),
         "kept": np.array(E),
     }
+    return z, share, learned
 
 
-def _order(z: Floats, named: Array, classes: int) -> tuple[NDArray[np.intp], Floats]:
-    """The columns that tell the classes apart best, and the sign of each."""
+def _order(z: Floats, named: Array, classes: int) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """The columns that tell the classes apart best, the sign of each, and how well each does."""
     hot = np.eye(classes)[named]
     counts = hot.sum(axis=0)
     means = hot.T @ z / np.maximum(counts, 1)[:, None]  # [C, E]
@@ -178,77 +185,10 @@ def _order(z: Floats, named: Array, classes: int) -> tuple[NDArray[np.intp], Flo
     between = (counts[:, None] * means**2).sum(axis=0)
     share = np.where(total > 0, between / np.maximum(total, 1e-12), -1.0)
     best = np.argsort(-share.round(6), kind="stable")[:COLUMNS]
-    return best, np.where(means[0, best] < -1e-6, -1.0, 1.0)
-
-
-def _ridge(z: Floats, target: Floats) -> tuple[Floats, float]:
-    """Weights [E, C] under the penalty of least leave-one-out error, and that penalty."""
-    N, E = z.shape
-    found: list[tuple[float, float, Floats]] = []
-    gram, moment = z.T @ z / N, z.T @ target / N
-    for penalty in PENALTIES:
-        weights = np.linalg.solve(gram + penalty * np.eye(E), moment)
-        out = _left_out(z, target, z @ weights, penalty)
-        found.append((float(((out - target) ** 2).sum()), penalty, weights))
-    _, penalty, weights = min(found, key=lambda each: each[0])
-    return weights, penalty
-
-
-def _left_out(z: Floats, target: Floats, fitted: Floats, penalty: float) -> Floats:
-    """What ridge regression says of each row [N, C] when fitted to all others, in closed form."""
-    N, E = z.shape
-    inverse = np.linalg.inv(z.T @ z / N + penalty * np.eye(E))
-    lever = ((z @ inverse) * z).sum(axis=1, keepdims=True) / N + 1 / N
-    left: Floats = target - (target - fitted) / np.maximum(1 - lever, 1e-2)
-    return left
-
-
-def _centred(named: Array, classes: int) -> Floats:
-    hot = np.eye(classes)[named]
-    centred: Floats = hot - hot.mean(axis=0)
-    return centred
-
-
-def _shown(given: Floats, source: NDArray[np.int64], level: NDArray[np.int64]) -> Floats:
-    """Encoded columns [rows, E] before they are standardised, NaN where missing."""
-    shown: Floats = given[:, source]
-    missing = np.isnan(shown)
-    shown = np.where(level >= 0, shown == level, shown)
-    shown[missing] = np.nan
-    return np.where(level == GAP, missing, shown)
-
-
-def _ranked(matrix: Floats, arrays: Arrays) -> Floats:
-    """Numeric columns as normal quantiles of their ranks among the training rows."""
-    ranked, numeric, seen = matrix.copy(), arrays["numeric"], arrays["ranked"]
-    low, high = np.empty((2, len(matrix), len(numeric)))
-    if len(matrix) <= FEW:
-        for i, row in enumerate(matrix[:, numeric]):
-            low[i], high[i] = (seen < row).sum(axis=0), (seen <= row).sum(axis=0)
-    else:
-        for g, j in enumerate(numeric.tolist()):
-            low[:, g] = np.searchsorted(seen[:, g], matrix[:, j])
-            high[:, g] = np.searchsorted(seen[:, g], matrix[:, j], side="right")
-    count = (~np.isnan(seen)).sum(axis=0)
-    made = ndtri(np.clip(((low + high) / 2 + 0.5) / (count + 1), *ENDS))
-    ranked[:, numeric] = np.where(np.isnan(matrix[:, numeric]), np.nan, made)
-    return ranked
-
-
-def _squashed(z: Floats) -> Floats:
-    """Tails grow logarithmically; what is missing becomes 0, the mean."""
-    size = np.abs(z)
-    tail = np.sign(z) * (TAIL + np.log1p(np.maximum(size - TAIL, 0.0)))
-    squashed: Floats = np.nan_to_num(np.where(size > TAIL, tail, z), nan=0.0)
-    return squashed
+    return best, np.where(means[0, best] < -1e-6, -1.0, 1.0), share[best]
 
 
 def _softmax(logits: Floats) -> Floats:
     likely = np.exp(logits - logits.max(axis=-1, keepdims=True))
     softmax: Floats = likely / likely.sum(axis=-1, keepdims=True)
     return softmax
-
-
-def _each(arrays: Arrays, *names: str) -> Iterator[tuple[Array, ...]]:
-    """The named arrays of each member in turn."""
-    return zip(*(arrays[name] for name in names), strict=True)

@@ -69,7 +69,7 @@ class Options:
         Raises:
             InvalidInput: for an unknown name or an unacceptable value.
         """
-        known = [*_COMMON, *(name for name in _OWN if defaults.get(name))]
+        known = _known(defaults)
         if unknown := sorted(set(given) - set(known)):
             raise InvalidInput(f"unknown options {unknown}; known are {', '.join(known)}")
         for name, value in given.items():
@@ -82,6 +82,15 @@ class Options:
         for name in {"members", "seed"} & chosen.keys():
             chosen[name] = int(chosen[name])
         return cls(**chosen)
+
+    def said(self, defaults: Mapping[str, float | str]) -> dict[str, float | str]:
+        """What ``parse`` makes these options of: each that a caller may choose, in full."""
+        return {name: getattr(self, name) for name in _known(defaults)}
+
+
+def _known(defaults: Mapping[str, float | str]) -> list[str]:
+    """Names of the options that a pipeline has."""
+    return [*_COMMON, *(name for name in _OWN if defaults.get(name))]
 
 
 def _expect_number(name: str, value: float | str) -> None:

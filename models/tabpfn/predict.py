@@ -90,6 +90,15 @@ class TabularPredictor:
             arrays, tuple({**s, "n": g["n"]} for s, g in zip(states, groups, strict=True))
         )
 
+    def options(self, given: Mapping[str, float | str]) -> dict[str, float | str]:
+        """Each option, as given or by default.
+
+        Raises:
+            InvalidInput: for an unknown name or an unacceptable value.
+        """
+        defaults = self._pipeline.defaults
+        return Options.parse(given, defaults).said(defaults)
+
     def lengths(self, request: TabularRequest) -> dict[str, int]:
         """Members "B" and rows "N" that the states of the request's context are of.
 

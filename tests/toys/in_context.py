@@ -59,6 +59,9 @@ class Predict:
             likely / likely.sum(axis=1, keepdims=True), classes, np.zeros(len(likely))
         )
 
+    def options(self, given: Mapping[str, float | str]) -> Mapping[str, float | str]:
+        return {"temperature": 1.0, **given}
+
     def lengths(self, request: TabularRequest) -> dict[str, int]:
         return {"B": MEMBERS, "N": len(next(iter(request.train.values())))}
 

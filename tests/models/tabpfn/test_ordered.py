@@ -5,11 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.distance import cdist
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.metrics import roc_auc_score
 
 from foretoken.models.tabpfn.columns import Table
-from foretoken.models.tabpfn.ordered import SCORES, WAYS, OrderedPipeline
+from foretoken.models.tabpfn.encoding import CLASSES, GAIN, SCORES, SMOOTHINGS
+from foretoken.models.tabpfn.ordered import WAYS, OrderedPipeline
 from foretoken.models.tabpfn.pipelines import Options
 from foretoken.models.tabpfn.prior import sample
+from foretoken.models.tabpfn.regression import Kernel
 from foretoken.models.tabpfn.views import View, see
 
 MEMBERS = 8
@@ -43,7 +48,7 @@ def test_numpy_sees_what_torch_has_trained_on(seed):
     named = pipeline.labels(arrays, y[:N])
     C = int(y.max()) + 1
     for i in range(len(train)):
-        view = View(*WAYS[i % 4], (i + i // 4) % C)
+        view = View(*WAYS[i % len(WAYS)], (i + i // len(WAYS)) % C)
         made, labels = see(
             torch.from_numpy(x)[None],
             torch.from_numpy(y)[None],
@@ -74,7 +79,42 @@ def test_a_row_left_out_is_scored_as_if_it_had_never_been_there():
         others = np.delete(np.arange(N), left)
         gram = design[others].T @ design[others] + ridge
         weights = np.linalg.solve(gram, design[others].T @ (hot - hot.mean(axis=0))[others])
-        np.testing.assert_allclose(rows[0][left, :C] / 2.0, design[left] @ weights, atol=1e-5)
+        np.testing.assert_allclose(rows[0][left, :C] / GAIN, design[left] @ weights, atol=1e-5)
+
+
+def test_a_row_left_out_of_the_kernel_is_scored_by_the_others():
+    """Against kernel ridge regression by scikit-learn, fitted anew without each row."""
+    x, y, categorical, N = drawn(3, N=40, M=5)
+    pipeline, arrays = fitted(x, y, categorical, N)
+    kernel = Kernel.of(arrays, str(int(arrays["way"][0])))
+    C = int(y.max()) + 1
+    target = np.eye(C)[y[:N]] - np.eye(C)[y[:N]].mean(axis=0)
+    near = np.exp(-cdist(kernel.points, kernel.points, "sqeuclidean") / kernel.reach)
+    smoothing = min(
+        SMOOTHINGS,
+        key=lambda s: abs(np.linalg.solve(near + s * N * np.eye(N), target) - kernel.weights).max(),
+    )
+    rows = pipeline.training_rows(arrays, x[:N], y[:N])[0]
+    named = CLASSES + arrays["names"][0]
+    for left in range(0, N, 7):
+        others = np.delete(np.arange(N), left)
+        ridge = KernelRidge(alpha=smoothing * N, kernel="precomputed")
+        ridge.fit(near[np.ix_(others, others)], target[others])
+        wanted = ridge.predict(near[[left]][:, others])[0]
+        np.testing.assert_allclose(rows[left, named] / GAIN, wanted, atol=1e-4)
+
+
+def test_the_kernel_knows_interactions_that_no_line_knows():
+    """Whether two coins agree: each coin says nothing, both say all."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (200, 6)).astype(np.float64)
+    y = (x[:, 0] == x[:, 1]).astype(np.int64)
+    pipeline, arrays = fitted(x, y, np.ones(6, bool), 150)
+    rows = pipeline.rows(arrays, x[150:])[0]
+    truth = arrays["names"][0][y[150:]] == 1
+    linear, near = rows[:, 1] - rows[:, 0], rows[:, CLASSES + 1] - rows[:, CLASSES]
+    assert roc_auc_score(truth, near) > 0.99
+    assert roc_auc_score(truth, linear) < 0.8
 
 
 def test_the_order_of_columns_and_the_names_of_classes_say_nothing():

@@ -40,6 +40,17 @@ def bare(request, **changes):
     return replace(request, train={}, target=None, options={}, **changes)
 
 
+def test_options_in_full_say_the_same_again(either):
+    predictor = either.predictor
+    full = predictor.options({})
+    assert full["members"] == 4
+    assert "first" not in full
+    for given_ in ({}, {"seed": 0}, {"members": 4.0}, full):
+        assert predictor.options(given_) == full
+    changed = predictor.options({"limit": "subsample"})
+    assert changed == predictor.options(changed) == {**full, "limit": "subsample"}
+
+
 def rows_of(request, index):
     return replace(request, test={name: c[index] for name, c in request.test.items()})
 

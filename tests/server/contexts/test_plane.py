@@ -115,6 +115,19 @@ def test_the_same_table_is_one_context(plane, registry):
     assert len(blobs_of(registry)) == 2
 
 
+def test_a_default_that_is_spelled_out_changes_no_context(plane, registry, published):
+    registry.register("tables", published("tabpfn"))
+    plain = plane.fit("tables", table())
+    for spelled in ({"seed": 0}, {"members": 4.0}, {"limit": "refuse", "temperature": 1}):
+        request = replace(table(), options=spelled)
+        assert plane.fit("tables", request).context.id == plain.context.id, spelled
+        assert plane.answer("tables", [inline(request, rows())]).hits == (True,), spelled
+    other = plane.fit("tables", replace(table(), options={"seed": 1}))
+    assert (other.cached, len(plane.contexts())) == (False, 2)
+    with pytest.raises(InvalidInput, match="unknown options"):
+        plane.fit("tables", replace(table(), options={"sed": 0}))
+
+
 def test_concurrent_fits_are_computed_once(plane):
     ran = []
     encode = plane.run(plane.plane.describe("toy")).lanes["encode_context"]

@@ -1,0 +1,90 @@
+"""Columns of one table as the members of an ensemble see them, in NumPy; see ``views``.
+
+Letters: N training rows, M rows, F columns, G numeric columns, E encoded columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from foretoken.models.contract import Arrays
+from foretoken.models.tabpfn.columns import Floats, Table
+from foretoken.models.tabpfn.encoding import LEVELS, TAIL
+
+__all__ = ["Way", "encoded", "ranks", "shown", "squashed"]
+
+FEW = 8  # rows that are counted rather than searched for
+ENDS = (5e-5, 1 - 5e-5)  # of ranks in (0, 1)
+VALUE, GAP = -1, -2  # what an encoded column shows when it is not a category's number
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is learned of a table for one way to look at it, classes apart; all [E]."""
+
+    source: NDArray[np.int64]
+    level: NDArray[np.int64]
+    mean: Floats
+    scale: Floats
+
+
+def encoded(table: Table, arrays: Arrays, way: tuple[bool, bool]) -> tuple[Floats, Way]:
+    """All encoded columns of the training rows [N, E], not yet in order, and what made them."""
+    ranked, indicators = way
+    matrix, missing = table.matrix, np.isnan(table.matrix)
+    source: list[int] = []
+    level: list[int] = []
+    for j, categorical in enumerate(table.categorical.tolist()):
+        levels = int(np.nanmax(matrix[:, j])) + 1 if categorical else 0
+        shows = list(range(levels)) if indicators and 1 < levels <= LEVELS else [VALUE]
+        shows += [GAP] if missing[:, j].any() else []
+        source += [j] * len(shows)
+        level += shows
+    given = ranks(matrix, arrays) if ranked else matrix
+    columns, parts = np.array(source), np.array(level)
+    values = shown(given, columns, parts)
+    real = ~np.isnan(values)
+    count = np.maximum(real.sum(axis=0), 1)
+    mean = np.where(real, values, 0.0).sum(axis=0) / count
+    variance = (np.where(real, values - mean, 0.0) ** 2).sum(axis=0) / count
+    flat = variance <= 1e-12 * (1 + mean**2)
+    scale = np.where(flat, np.inf, np.sqrt(np.where(flat, 1.0, variance)))
+    return squashed((values - mean) / scale), Way(columns, parts, mean, scale)
+
+
+def shown(given: Floats, source: NDArray[np.int64], level: NDArray[np.int64]) -> Floats:
+    """Encoded columns [rows, E] before they are standardised, NaN where missing."""
+    values: Floats = given[:, source]
+    missing = np.isnan(values)
+    values = np.where(level >= 0, values == level, values)
+    values[missing] = np.nan
+    return np.where(level == GAP, missing, values)
+
+
+def ranks(matrix: Floats, arrays: Arrays) -> Floats:
+    """Numeric columns as normal quantiles of their ranks among the training rows."""
+    ranked, numeric, seen = matrix.copy(), arrays["numeric"], arrays["ranked"]
+    low, high = np.empty((2, len(matrix), len(numeric)))
+    if len(matrix) <= FEW:
+        for i, row in enumerate(matrix[:, numeric]):
+            low[i], high[i] = (seen < row).sum(axis=0), (seen <= row).sum(axis=0)
+    else:
+        for g, j in enumerate(numeric.tolist()):
+            low[:, g] = np.searchsorted(seen[:, g], matrix[:, j])
+            high[:, g] = np.searchsorted(seen[:, g], matrix[:, j], side="right")
+    count = (~np.isnan(seen)).sum(axis=0)
+    made = ndtri(np.clip(((low + high) / 2 + 0.5) / (count + 1), *ENDS))
+    ranked[:, numeric] = np.where(np.isnan(matrix[:, numeric]), np.nan, made)
+    return ranked
+
+
+def squashed(z: Floats) -> Floats:
+    """Tails grow logarithmically; what is missing becomes 0, the mean."""
+    size = np.abs(z)
+    tail = np.sign(z) * (TAIL + np.log1p(np.maximum(size - TAIL, 0.0)))
+    found: Floats = np.nan_to_num(np.where(size > TAIL, tail, z), nan=0.0)
+    return found
