@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from foretoken.models.layers.encoder import EncoderBlock
+from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, SCORES
 from foretoken.models.tabpfn.model import TabPFN, TabPFNConfig
-from foretoken.models.tabpfn.views import COLUMNS, SCORES, View, encode, see
+from foretoken.models.tabpfn.views import View, encode, see
 
 __all__ = ["ARMS", "Arm"]
 
-CLASSES = 10
 Prepare = Callable[[Tensor, Tensor, Tensor, int, View, torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -151,6 +151,11 @@ def _seen(
     return see(x, y, categorical, N, view)
 
 
+def _linear(*given: object) -> tuple[Tensor, Tensor]:
+    values, labels = _seen(*given)  # type: ignore[arg-type]
+    return torch.cat([values[..., :CLASSES], values[..., SCORES:]], -1), labels
+
+
 def _unscored(*given: object) -> tuple[Tensor, Tensor]:
     values, labels = _seen(*given)  # type: ignore[arg-type]
     return values[..., SCORES:], labels
@@ -161,5 +166,10 @@ ARMS = {
     "cells": Arm("attention over cells, along rows and columns", Cells, _plain),
     "columns-rows": Arm("columns into rows, then over rows", ColumnsThenRows, _unscored),
     "ordered": Arm("rows, best columns first", lambda: Rows(COLUMNS), _unscored),
-    "scored": Arm("rows, best columns first, ridge scores", lambda: Rows(COLUMNS + SCORES), _seen),
+    "ridge": Arm(
+        "rows, best columns first, ridge scores", lambda: Rows(COLUMNS + CLASSES), _linear
+    ),
+    "kernel": Arm(
+        "rows, best columns first, ridge and kernel scores", lambda: Rows(COLUMNS + SCORES), _seen
+    ),
 }
