@@ -11,7 +11,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import get_lapack_funcs
+from scipy.linalg.lapack import spotrf, strtri
 
 from foretoken.errors import InternalError
 from foretoken.models.contract import Array, Arrays
@@ -152,9 +152,8 @@ def _inverse_factor(matrix: Singles) -> Singles:
     Raises:
         InternalError: if the matrix is not positive definite.
     """
-    potrf, trtri = get_lapack_funcs(("potrf", "trtri"), (matrix,))
-    factor, wrong = potrf(matrix, lower=True, clean=True)
-    inverse, singular = trtri(factor, lower=True)
+    factor, wrong = spotrf(matrix, lower=True, clean=True)
+    inverse, singular = strtri(factor, lower=True)
     if wrong or singular:
         raise InternalError("kernel ridge regression met a matrix that is not positive definite")
     inverted: Singles = inverse
