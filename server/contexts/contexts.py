@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -116,7 +117,7 @@ class Contexts:
         began, version, tenant = time.monotonic(), loaded.version, terms.caller.tenant
         _in_context(loaded)
         expect_training(request, self._settings)
-        request = await _aside(request, lambda: canonical(request))
+        request = await _aside(request, lambda: _canonical(loaded, request))
         context = await self._named(loaded, request, terms)
         known = await asyncio.to_thread(self._store.known, context, tenant)
         self._observer.context(version.name, "miss" if known is None else "hit")
@@ -136,7 +137,7 @@ class Contexts:
         """See ``Plane.measure``."""
         _in_context(loaded)
         expect_training(request, self._settings)
-        request = await _aside(request, lambda: canonical(request))
+        request = await _aside(request, lambda: _canonical(loaded, request))
         return await _aside(request, lambda: _size(loaded, request))
 
     async def _fit(
@@ -219,7 +220,7 @@ class Contexts:
             return Seat(loaded, request)
         if not request.train or request.target is None:
             return Seat(loaded, canonical(request), hit=False)
-        request = await _aside(request, lambda: canonical(request))
+        request = await _aside(request, lambda: _canonical(loaded, request))
         context = await self._named(loaded, request, terms)
         opened = await self._open_kept(loaded, context, terms)
         self._observer.context(loaded.version.name, "miss" if opened is None else "hit")
@@ -371,6 +372,12 @@ def _in_context(loaded: Loaded) -> InContext:
             f"model {loaded.version.name!r} fits no contexts: it is {loaded.family.kind}"
         )
     return cast("InContext", loaded.predictor)
+
+
+def _canonical(loaded: Loaded, request: TabularRequest) -> TabularRequest:
+    """The canonical form with all options: left out or given as it is, a default is the same."""
+    request = canonical(request)
+    return replace(request, options=_in_context(loaded).options(request.options))
 
 
 def _size(loaded: Loaded, request: TabularRequest) -> int:

@@ -118,7 +118,9 @@ def test_the_same_table_is_one_context(plane, registry):
 def test_a_default_that_is_spelled_out_changes_no_context(plane, registry, published):
     registry.register("tables", published("tabpfn"))
     plain = plane.fit("tables", table())
-    for spelled in ({"seed": 0}, {"members": 4.0}, {"limit": "refuse", "temperature": 1}):
+    full = plane.run(plane.plane.describe("tables")).predictor.options({})
+    members = float(full["members"])
+    for spelled in ({"seed": 0}, {"members": members}, {"limit": "refuse", "seed": 0.0}, full):
         request = replace(table(), options=spelled)
         assert plane.fit("tables", request).context.id == plain.context.id, spelled
         assert plane.answer("tables", [inline(request, rows())]).hits == (True,), spelled
