@@ -20,7 +20,7 @@ from foretoken.server.contexts import states, tables
 from foretoken.server.registry import contexts as rows
 from foretoken.server.registry import schema, versions
 from foretoken.server.registry.blobs import BlobRef, BlobStore
-from foretoken.server.registry.contexts import StoredContext, Totals
+from foretoken.server.registry.contexts import Kept, StoredContext, Totals
 from foretoken.server.registry.records import Status
 from foretoken.server.registry.sqlite import Database
 
@@ -285,17 +285,16 @@ class ContextStore:
 
     def _evict(self, connection: Connection, budget: int, but: str) -> int:
         """Let go of states, the least recently used first, until the rest is within the budget."""
-        kept = rows.kept(connection)
-        over = sum(each.record.kept_nbytes for each in kept) - budget
-        evicted = []
-        for each in kept:
-            if over <= 0:
-                break
-            if each.record.id != but:
-                evicted.append(each)
-                over -= each.record.kept_nbytes
-        self._forget(connection, evicted)
-        return len(evicted)
+        over, evicted = rows.totals(connection).state - budget, 0
+        while over > 0 and (kept := rows.kept(connection, but)):
+            going = []
+            for each in kept:
+                if over > 0:
+                    going.append(each)
+                    over -= each.size
+            self._forget(connection, going)
+            evicted += len(going)
+        return evicted
 
     def shrink(self, budget: int) -> int:
         """Let go of states until the rest is within the budget; returns of how many."""
@@ -305,19 +304,18 @@ class ContextStore:
         with self._database.write() as connection:
             return self._evict(connection, budget, but="")
 
-    def _forget(self, connection: Connection, stored: Sequence[StoredContext]) -> None:
+    def _forget(self, connection: Connection, going: Sequence[Kept]) -> None:
         values = {"kept_digest": None, "kept_size": 0}
-        rows.update(connection, [each.record.id for each in stored], values)
-        for each in stored:
-            if each.kept_digest is not None:
-                self._blobs.delete(each.kept_digest)
+        rows.update(connection, [each.context for each in going], values)
+        self._unlink([each.digest for each in going])
 
     def forget_state(self, stored: StoredContext) -> None:
         """Let go of a state that is damaged or gone, unless it has been replaced."""
         with self._database.write() as connection:
             known = rows.get(connection, stored.record.id)
-            if known is not None and known.kept_digest == stored.kept_digest:
-                self._forget(connection, [known])
+            if known is not None and known.kept_digest == stored.kept_digest is not None:
+                digest, size = stored.kept_digest, known.record.kept_nbytes
+                self._forget(connection, [Kept(stored.record.id, digest, size)])
 
     def touch(self, used: Mapping[str, datetime], ttl: float) -> None:
         """Note when contexts were used last."""
@@ -345,10 +343,14 @@ class ContextStore:
         with self._database.read() as connection:
             if not rows.expired(connection, now):
                 return 0
-        with self._database.write() as connection:
-            found = rows.expired(connection, now)
-            self._erase(connection, found)
-            return len(found)
+        erased = 0
+        while True:  # others may write between two batches
+            with self._database.write() as connection:
+                found = rows.expired(connection, now)
+                self._erase(connection, found)
+            erased += len(found)
+            if len(found) < rows.BATCH:
+                return erased
 
     def entomb(self, connection: Connection, ids: Sequence[str]) -> None:
         """Erase all of some contexts but that they were there, in the transaction given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from foretoken.records import ContextRecord
 from foretoken.server.registry import schema
 
 __all__ = [
+    "BATCH",
+    "Kept",
     "StoredContext",
     "Totals",
     "add",
@@ -33,6 +35,7 @@ __all__ = [
     "used_bytes",
 ]
 
+BATCH = 500  # rows that are read, or named, by one statement
 _C = schema.contexts.c
 
 
@@ -65,6 +68,14 @@ class StoredContext:
     def blobs(self) -> list[str]:
         """Digests of all that lies on the disk."""
         return [self.table_digest, *([self.kept_digest] if self.kept_digest else [])]
+
+
+class Kept(NamedTuple):
+    """A state on the disk: whose it is, its blob, and the blob's bytes."""
+
+    context: str
+    digest: str
+    size: int
 
 
 class Totals(NamedTuple):
@@ -111,8 +122,8 @@ def get(connection: Connection, context: str) -> StoredContext | None:
 
 def get_many(connection: Connection, ids: Sequence[str]) -> dict[str, StoredContext]:
     """Those of these ids that there are."""
-    rows = connection.execute(select(schema.contexts).where(_C.id.in_(ids)))
-    return {row.id: _stored(row) for row in rows}
+    wanted = (select(schema.contexts).where(_C.id.in_(some)) for some in _batches(ids))
+    return {row.id: _stored(row) for each in wanted for row in connection.execute(each)}
 
 
 def of_tenant(
@@ -138,15 +149,22 @@ def live(connection: Connection, name: str, version: int, now: datetime) -> list
     return list(connection.scalars(select(_C.id).where(mine)))
 
 
-def kept(connection: Connection) -> list[StoredContext]:
-    """Contexts whose state is on the disk, the least recently used first."""
-    wanted = select(schema.contexts).where(_C.kept_digest.is_not(None))
-    return [_stored(row) for row in connection.execute(wanted.order_by(_C.used, _C.id))]
+def kept(connection: Connection, but: str = "") -> list[Kept]:
+    """States on the disk, the least recently used first: the first ``BATCH`` of them.
+
+    Args:
+        connection: in a transaction.
+        but: a context that is left out.
+    """
+    wanted = select(_C.id, _C.kept_digest, _C.kept_size)
+    wanted = wanted.where(_C.kept_digest.is_not(None), _C.id != but)
+    rows = connection.execute(wanted.order_by(_C.used, _C.id).limit(BATCH))
+    return [Kept(row.id, row.kept_digest, row.kept_size) for row in rows]
 
 
 def expired(connection: Connection, now: datetime) -> list[StoredContext]:
-    """Contexts whose time is over, tombs among them."""
-    rows = connection.execute(select(schema.contexts).where(_C.expires <= now))
+    """``BATCH`` contexts whose time is over, tombs among them; or all, if there are fewer."""
+    rows = connection.execute(select(schema.contexts).where(_C.expires <= now).limit(BATCH))
     return [_stored(row) for row in rows]
 
 
@@ -160,7 +178,8 @@ def totals(connection: Connection) -> Totals:
 
 def update(connection: Connection, ids: Iterable[str], values: Mapping[str, Any]) -> None:
     """Set columns of some contexts."""
-    connection.execute(change(schema.contexts).where(_C.id.in_(list(ids))).values(**values))
+    for some in _batches(ids):
+        connection.execute(change(schema.contexts).where(_C.id.in_(some)).values(**values))
 
 
 def forget_states(connection: Connection) -> None:
@@ -170,7 +189,8 @@ def forget_states(connection: Connection) -> None:
 
 def forget_tables(connection: Connection, digests: Sequence[str]) -> None:
     """Delete the rows of contexts whose training sets these are."""
-    connection.execute(delete(schema.contexts).where(_C.table_digest.in_(digests)))
+    for some in _batches(digests):
+        connection.execute(delete(schema.contexts).where(_C.table_digest.in_(some)))
 
 
 def entomb(connection: Connection, ids: Sequence[str], now: datetime) -> None:
@@ -191,7 +211,8 @@ def entomb(connection: Connection, ids: Sequence[str], now: datetime) -> None:
 
 def remove(connection: Connection, ids: Iterable[str]) -> None:
     """Delete the rows of some contexts; their blobs are the caller's to remove."""
-    connection.execute(delete(schema.contexts).where(_C.id.in_(list(ids))))
+    for some in _batches(ids):
+        connection.execute(delete(schema.contexts).where(_C.id.in_(some)))
 
 
 def referenced(connection: Connection, digests: Sequence[str]) -> set[str]:
@@ -201,6 +222,12 @@ def referenced(connection: Connection, digests: Sequence[str]) -> set[str]:
     states = select(_C.kept_digest).where(_C.kept_digest.in_(digests), alive)
     found = {*connection.scalars(tables), *connection.scalars(states)}
     return {digest for digest in found if digest is not None}
+
+
+def _batches(values: Iterable[str]) -> Iterator[list[str]]:
+    """What a statement can name at once: SQLite bounds how many parameters one has."""
+    listed = list(values)
+    return (listed[start : start + BATCH] for start in range(0, len(listed), BATCH))
 
 
 def _own(tenant: str | None) -> ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from foretoken.server.contexts import housekeeping
 from foretoken.server.contexts.housekeeping import period
 from foretoken.server.metrics import Metrics
 from foretoken.server.plane import Plane
+from foretoken.server.registry import contexts
 from foretoken.server.settings import load_settings
 from tests.server.contexts.tables import blobs_of, inline, rows, same, table, with_context
 
@@ -59,6 +61,46 @@ def test_a_budget_that_was_lowered_is_kept_to(planes, registry):
     time.sleep(0.3)
     plane.run(plane.plane.follow())
     assert len(states_on_disk(registry)) == 1
+
+
+def test_many_contexts_go_batch_by_batch_and_no_more_than_need_to(planes, registry, monkeypatch):
+    first = planes().fit("toy", table()).context
+    stored = registry.contexts.find(first.id, None)
+    with registry._database.write() as connection:
+        for i in range(7):
+            used = stored.record.used - timedelta(seconds=1 + i)
+            other = replace(
+                stored.record, id=f"ctx-{i}", used=used, expires=used, kept_nbytes=10 + i
+            )
+            contexts.add(connection, replace(stored, record=other, kept_digest=f"sha256:{i:064}"))
+    monkeypatch.setattr(contexts, "BATCH", 2)
+    sizes = []
+    real = contexts.kept
+
+    def counted(connection, but=""):
+        found = real(connection, but)
+        sizes.append(len(found))
+        return found
+
+    monkeypatch.setattr(contexts, "kept", counted)
+    room = first.kept_nbytes + 10 + 11
+    assert registry.contexts.shrink(room) == 5
+    assert sizes == [2, 2, 2], "of eight states, those that go"
+    with registry._database.read() as connection:
+        left = real(connection)
+        assert [each.context for each in left] == ["ctx-1", "ctx-0"], "used last, but for one"
+        assert real(connection, but="ctx-1")[-1].context == first.id
+        assert contexts.totals(connection).state == room
+        found = contexts.get_many(connection, [f"ctx-{i}" for i in range(9)])
+    assert {i: c.kept_digest for i, c in found.items() if c.kept_digest is None}.keys() == {
+        f"ctx-{i}" for i in range(2, 7)
+    }
+    assert registry.contexts.shrink(room) == 0
+    registry.contexts.touch(
+        {f"ctx-{i}": stored.record.used - timedelta(days=1) for i in range(7)}, 60
+    )
+    assert registry.contexts.expire() == 7
+    assert [s.record.id for s in registry.contexts.list(None)] == [first.id]
 
 
 def test_a_worker_keeps_few_open_and_opens_the_others_again(planes):
