@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 COLUMNS = 100  # encoded columns that are kept
-LEVELS = 12  # most categories of a column that become indicators
+LEVELS = 30  # most categories of a column that become indicators
 CLASSES = 10  # most classes
 SCORES = 2 * CLASSES  # of ridge regression, then of kernel ridge regression; they come first
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # of ridge regression, times the number of training rows
