@@ -244,6 +244,15 @@ class Plane:
         terms.caller.expect(Scope.PREDICT)
         return await self._contexts.contexts(terms, model)
 
+    async def texts(self, context: str, terms: Terms = ANYONE) -> frozenset[str]:
+        """Names of the columns that a context was fitted with as text.
+
+        Raises:
+            As ``context`` does.
+        """
+        terms.caller.expect(Scope.PREDICT)
+        return await self._contexts.texts(context, terms)
+
     async def delete_context(self, context: str, terms: Terms = ANYONE) -> None:
         """Erase a context: its training set and all that was computed of it, for all workers.
 

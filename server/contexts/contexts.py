@@ -24,7 +24,7 @@ from foretoken.models.tasks import TabularRequest
 from foretoken.records import ContextRecord
 from foretoken.server.contexts import states
 from foretoken.server.contexts.flights import Flights
-from foretoken.server.contexts.identity import Fitter, canonical, context_id, tenant_key
+from foretoken.server.contexts.identity import Fitter, canonical, context_id, tenant_key, texts
 from foretoken.server.contexts.limits import expect_state, expect_training
 from foretoken.server.contexts.opened import Opened, OpenedContexts
 from foretoken.server.contexts.store import Budgets, StoredContext, expiry
@@ -182,8 +182,16 @@ class Contexts:
             used=now,
             expires=expiry(now, self._settings.context_ttl),
         )
-        notes = _in_context(loaded).notes(made)
-        return StoredContext(record, tenant, version.manifest_digest, "", 0, None, notes)
+        return StoredContext(
+            record,
+            tenant,
+            version.manifest_digest,
+            table_digest="",
+            table_size=0,
+            kept_digest=None,
+            notes=_in_context(loaded).notes(made),
+            texts=tuple(texts(request.train)),
+        )
 
     # -- answering --------------------------------------------------------------------------------
 
@@ -299,6 +307,14 @@ class Contexts:
         """See ``Plane.contexts``."""
         found = await asyncio.to_thread(self._store.list, terms.caller.tenant, model)
         return [each.record for each in found]
+
+    async def texts(self, context: str, terms: Terms) -> frozenset[str]:
+        """See ``Plane.texts``."""
+        opened = self._opened.peek(context)
+        if opened is not None and _current(opened, terms):
+            return frozenset(opened.stored.texts)  # they never change
+        found = await asyncio.to_thread(self._store.find, context, terms.caller.tenant)
+        return frozenset(found.texts)
 
     async def delete(self, context: str, terms: Terms) -> None:
         """See ``Plane.delete_context``."""

@@ -32,6 +32,7 @@ __all__ = [
     "order",
     "tenant_key",
     "text_of",
+    "texts",
 ]
 
 FORM = 1  # of the bytes that are hashed; another form makes other ids
@@ -82,6 +83,11 @@ def kind_of(column: Array) -> str:
     """Whether a column is of floats ("f"), ints ("i"), bools ("b"), texts ("s") or other ("?")."""
     kind = column.dtype.kind
     return {"f": "f", "i": "i", "u": "i", "b": "b", "U": "s", "O": "s"}.get(kind, "?")
+
+
+def texts(columns: Mapping[str, Any]) -> list[str]:
+    """Names of the columns of text, those without any value among them."""
+    return [name for name, column in columns.items() if kind_of(np.asarray(column)) == "s"]
 
 
 def _column(what: str, given: Any) -> Array:

@@ -59,8 +59,13 @@ def from_arrow(data: bytes, expect: Sizes) -> Columns:
         ) from e
 
 
-def from_csv(data: bytes, expect: Sizes) -> Columns:
+def from_csv(data: bytes, expect: Sizes, texts: frozenset[str] = frozenset()) -> Columns:
     """The columns of a CSV file; each is integer, real, bool or text, whichever fits all of it.
+
+    Args:
+        data: the file.
+        expect: refuses sizes.
+        texts: columns that are text, whatever fits.
 
     Raises:
         InvalidInput: if it is not UTF-8, is too large, or its lines differ in length.
@@ -87,7 +92,11 @@ def from_csv(data: bytes, expect: Sizes) -> Columns:
         raise InvalidInput(f"the CSV cannot be read: {_line(e)}; {_FORM}") from e
     if table.num_columns != len(header):
         raise InvalidInput("the CSV's first line cannot be read; quote names that hold quotes")
-    return {name: _parsed(pa, table.column(i)) for i, name in enumerate(header)}
+    columns = zip(header, table.columns, strict=True)
+    return {
+        name: _objects(column.to_pylist()) if name in texts else _parsed(pa, column)
+        for name, column in columns
+    }
 
 
 def _header(data: bytes, expect: Sizes) -> list[str]:

@@ -43,18 +43,19 @@ class Tables:
 
     settings: Settings
 
-    def columns(self, said: wire.Table, what: str) -> Columns:
+    def columns(self, said: wire.Table, what: str, texts: frozenset[str] = frozenset()) -> Columns:
         """A table's columns by name, all of one length.
 
         Args:
             said: as received.
             what: it is, for errors.
+            texts: columns that are text whatever they look like, in a form that leaves that open.
 
         Raises:
             InvalidInput: naming the column or limit, and what would be accepted.
         """
         try:
-            found = self._read(said)
+            found = self._read(said, texts)
         except InvalidInput as e:
             raise InvalidInput(f"{what}: {e}") from e
         if not found:
@@ -95,7 +96,7 @@ class Tables:
             options={name: _option(name, option) for name, option in said.options.items()},
         )
 
-    def _read(self, said: wire.Table) -> Columns:
+    def _read(self, said: wire.Table, texts: frozenset[str]) -> Columns:
         form = said.WhichOneof("form")
         if form == "columns":
             return self._columns(said.columns)
@@ -105,7 +106,7 @@ class Tables:
 
         if form == "arrow":
             return from_arrow(said.arrow, self._sizes)
-        return from_csv(said.csv, self._sizes)
+        return from_csv(said.csv, self._sizes, texts)
 
     def _columns(self, said: wire.Columns) -> Columns:
         given = said.columns

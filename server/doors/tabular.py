@@ -15,6 +15,7 @@ from foretoken.models.tasks import TabularReply, TabularRequest
 from foretoken.proto import tabular as wire
 from foretoken.proto.loading import service
 from foretoken.records import ContextRecord
+from foretoken.server.contexts.identity import texts
 from foretoken.server.doors.service import Bidirectional, Call, Service, Stream, Unary
 from foretoken.server.doors.tables import Tables, unblocked
 from foretoken.server.plane import Answers, Plane
@@ -116,9 +117,11 @@ class _Door:
             loaded = await self._plane.describe(asked.model, terms)
             self._plane.expect_time(loaded, terms)
             known = await self._training(asked.training)
+            told = frozenset(texts(known.train))
         else:
             known = TabularRequest(context=context)
-        test = await self._test(asked.test)
+            told = await self._texts(asked.test, context, terms)
+        test = await self._test(asked.test, told)
         answers = await self._plane.predict(asked.model, [replace(known, test=test)], terms)
         call.answered(answers)
         return await _response(answers, context or "", uncertainty=asked.uncertainty)
@@ -166,7 +169,8 @@ class _Door:
     ) -> Turn:
         """The answer to one chunk, or why there is none: that is told in its turn."""
         try:
-            test = await self._test(said)
+            told = await self._texts(said, opened.context, opened.terms)
+            test = await self._test(said, told)
             request = TabularRequest(test=test, context=opened.context)
             answers = await self._plane.predict(opened.model, [request], self._timed(opened.terms))
             call.answered(answers)
@@ -186,9 +190,14 @@ class _Door:
     async def _training(self, said: wire.Training) -> TabularRequest:
         return await unblocked(said.table.ByteSize(), lambda: self._tables.training(said))
 
-    async def _test(self, said: wire.Table) -> dict[str, Array]:
+    async def _texts(self, said: wire.Table, context: str, terms: Terms) -> frozenset[str]:
+        """Columns that are text because the context's are; only CSV leaves that open."""
+        csv = said.WhichOneof("form") == "csv"
+        return await self._plane.texts(context, terms) if csv else frozenset()
+
+    async def _test(self, said: wire.Table, told: frozenset[str]) -> dict[str, Array]:
         return await unblocked(
-            said.ByteSize(), lambda: self._tables.columns(said, "the test table")
+            said.ByteSize(), lambda: self._tables.columns(said, "the test table", told)
         )
 
 

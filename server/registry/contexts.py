@@ -50,6 +50,7 @@ class StoredContext:
         table_digest, table_size: of the blob with its training set.
         kept_digest: of the blob with its state, if there is one.
         notes: choices that its fit made for the caller.
+        texts: names of its columns of text.
         problem: what is wrong with the training set's blob, empty if nothing is known to be.
         gone: when its version was deleted, and its data with it.
     """
@@ -61,6 +62,7 @@ class StoredContext:
     table_size: int
     kept_digest: str | None
     notes: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     problem: str = ""
     gone: datetime | None = None
 
@@ -106,6 +108,7 @@ def add(connection: Connection, new: StoredContext) -> None:
         "kept_digest": new.kept_digest,
         "kept_size": record.kept_nbytes,
         "notes": list(new.notes),
+        "texts": list(new.texts),
         "problem": new.problem,
         "created": record.created,
         "used": record.used,
@@ -201,6 +204,7 @@ def entomb(connection: Connection, ids: Sequence[str], now: datetime) -> None:
         "columns": [],
         "classes": [],
         "notes": [],
+        "texts": [],
         "nbytes": 0,
         "table_size": 0,
         "kept_digest": None,
@@ -261,6 +265,7 @@ def _stored(row: Row[Any]) -> StoredContext:
         row.table_size,
         row.kept_digest,
         tuple(row.notes),
+        tuple(row.texts),
         row.problem,
         row.gone,
     )

@@ -30,7 +30,7 @@ from sqlalchemy import (
     true,
 )
 
-REVISION = "0005"  # the newest migration
+REVISION = "0006"  # the newest migration
 
 metadata = MetaData(
     naming_convention={
@@ -203,6 +203,7 @@ contexts = Table(
     Column("kept_digest", String(71)),  # of its state; null while there is none
     Column("kept_size", BigInteger, nullable=False),
     Column("notes", JSON, nullable=False),  # what its fit chose for the caller
+    Column("texts", JSON, nullable=False),  # names of its columns of text
     Column("problem", Text, nullable=False),  # what is wrong with its table
     Column("created", Utc, nullable=False),
     Column("used", Utc, nullable=False),

@@ -121,6 +121,41 @@ async def test_the_forms_of_a_table_are_one_context(registry):
         np.testing.assert_array_equal(said.probabilities, expected.probabilities)
 
 
+@awaited
+async def test_csv_is_read_as_the_labelled_rows_were(registry):
+    """Text that looks like numbers in one chunk is the text that was learned from."""
+    codes = ["1", "x", "01", "true"] * 6
+    train = {"size": TRAIN["size"], "code": codes}
+    chunks = [b"code,size\n1,0.5\n01,0.5\n", b"code,size\ntrue,0.5\n,-1\n", b"size,code\n1,x\n"]
+    plain = [["1", "01"], ["true", None], ["x"]]
+    sizes = [[0.5, 0.5], [0.5, -1.0], [1.0]]
+    columns = [{"size": s, "code": p} for s, p in zip(sizes, plain, strict=True)]
+    async with door(registry) as ours:
+        fitted = await ours.client.fit("tiny", train, LABELS)
+        expected = [(await ours.client.predict(fitted, c)).probabilities for c in columns]
+        assert not np.allclose(*expected[0]), "a code says something"
+        said = [await ours.client.predict(fitted, chunk) for chunk in chunks]
+        said += [
+            await ours.client.predict(model="tiny", train=train, target=LABELS, test=chunk)
+            for chunk in chunks
+        ]
+        said += [each async for each in ours.client.predict_stream(fitted, chunks)]
+        lines = [
+            "size,code,y",
+            *map(",".join, zip(map(str, TRAIN["size"]), codes, LABELS, strict=True)),
+        ]
+        same = await ours.client.fit("tiny", "\n".join(lines).encode(), "y")
+        assert same.id == fitted.id
+        for reply, wanted in zip(said, expected * 3, strict=True):
+            np.testing.assert_allclose(reply.probabilities, wanted, atol=1e-5)
+            assert reply.notes == ()
+        with pytest.raises(NotFound, match="ctx-00"):
+            await ours.client.predict("ctx-" + 64 * "0", chunks[0])
+    async with door(registry) as another:
+        kept = await another.client.predict(fitted.id, chunks[0])
+        np.testing.assert_allclose(kept.probabilities, expected[0], atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [([3, 1, 1, 3] * 6, "i"), ([True, False, False, True] * 6, "b"), (["1", "3"] * 12, "U")],

@@ -150,7 +150,7 @@ def test_the_scripts_are_found_and_the_newest_is_the_one_expected():
     scripts = ScriptDirectory(str(Path(module.__file__).parent / "migrations"))
     assert scripts.get_heads() == [schema.REVISION]
     assert [s.revision for s in scripts.walk_revisions()] == [
-        *("0005", "0004", "0003", "0002", "0001")
+        *("0006", "0005", "0004", "0003", "0002", "0001")
     ]
 
 
