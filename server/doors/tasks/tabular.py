@@ -17,7 +17,6 @@ from foretoken.server.doors.tasks.base import (
     Limits,
     Parameter,
     Tensor,
-    number,
     texts,
 )
 
@@ -62,13 +61,13 @@ class TabularCodec:
     def decode(
         self, tensors: Mapping[str, Array], parameters: Mapping[str, Parameter], limits: Limits
     ) -> Asked:
-        """Columns are named by their position; parameters are the family's options, numbers all.
+        """Columns are named by their position; parameters are the family's options.
 
         What is missing in a table is NaN. The model limits rows and features.
         """
         context = _context(tensors, parameters)
         test = _columns(tensors["X_test"]) if "X_test" in tensors else {}
-        options = {name: number(parameters, name) or 0.0 for name in parameters if name != CONTEXT}
+        options = {n: _option(n, value) for n, value in parameters.items() if n != CONTEXT}
         if context is None:
             train, labels = _labelled(tensors)
             request = TabularRequest(test, _columns(train), labels, options=options)
@@ -118,6 +117,12 @@ def _context(tensors: Mapping[str, Array], parameters: Mapping[str, Parameter]) 
     if parameter is not None and (not isinstance(parameter, str) or not parameter):
         raise InvalidInput(f"context_id must be the text that a fit gave, not {parameter!r}")
     return parameter
+
+
+def _option(name: str, value: Parameter) -> float | str:
+    if isinstance(value, bool):
+        raise InvalidInput(f"parameter {name!r} must be a number or a string, not {value!r}")
+    return value if isinstance(value, str) else float(value)
 
 
 def _labelled(tensors: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -106,6 +106,10 @@ async def test_a_context_by_its_id(registry):
         ),
         ({"X_test": TEST}, {"parameters": {"context_id": NO_CONTEXT}}, "NOT_FOUND", NO_CONTEXT),
         (KNOWN, {"outputs": ["probabilities"]}, "INVALID_ARGUMENT", "needs X_test"),
+        (KNOWN, {"parameters": {"members": True}}, "INVALID_ARGUMENT", "a number or a string"),
+        (KNOWN, {"parameters": {"limit": 1}}, "INVALID_ARGUMENT", "'refuse' or 'subsample'"),
+        (KNOWN, {"parameters": {"limit": "all"}}, "INVALID_ARGUMENT", "'refuse' or 'subsample'"),
+        (KNOWN, {"parameters": {"members": "2"}}, "INVALID_ARGUMENT", "a whole number from 1"),
     ],
 )
 def test_what_is_no_request(registry, tensors, fields, code, told):
@@ -118,6 +122,20 @@ def test_what_is_no_request(registry, tensors, fields, code, told):
             )
 
     asyncio.run(refused())
+
+
+@awaited
+async def test_options_are_numbers_or_strings(registry):
+    rng = np.random.default_rng(3)
+    wide = rng.normal(size=(9, 120))
+    large = {"X_train": wide, "y_train": LABELS, "X_test": wide[:4]}
+    async with serving(registry) as stub:
+        with pytest.raises(grpc.aio.AioRpcError, match="limit='subsample'") as caught:
+            await stub.ModelInfer(asked(large))
+        assert caught.value.code().name == "INVALID_ARGUMENT"
+        chosen = {"limit": "subsample", "members": 2, "temperature": 0.5}
+        found = arrays(await stub.ModelInfer(asked(large, parameters=chosen)))
+        np.testing.assert_allclose(found["probabilities"].sum(axis=1), 1)
 
 
 @awaited
