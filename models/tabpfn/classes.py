@@ -18,7 +18,7 @@ _KINDS: tuple[tuple[Any, tuple[type, ...]], ...] = (  # classes, and subclasses 
     ((bool, np.bool_), ()),
     ((int, float, np.integer, np.floating), (bool,)),
 )
-_LARGEST = 2.0**53  # beyond which floats do not tell whole numbers apart
+_EXACT = 2.0**53  # from here on floats do not tell all whole numbers apart
 _LONGEST = 1 << 16  # characters of a label
 _CURE = "labels are int, bool, str, or floats without a fraction"
 
@@ -86,7 +86,7 @@ def _plain(target: Array) -> Array:
             return target
         target = np.array(values)
     if target.dtype.kind == "f":
-        odd = np.flatnonzero(~(np.abs(target) <= _LARGEST) | (target != np.floor(target)))
+        odd = np.flatnonzero(~(np.abs(target) < _EXACT) | (target != np.floor(target)))
         if odd.size:
             raise InvalidInput(
                 f"the label of row {odd[0]} is {target[odd[0]]}: {_CURE}. For measurements, make "

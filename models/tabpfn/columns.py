@@ -28,6 +28,7 @@ _CURES = {
     "m": "give a number, such as seconds",
     "c": "give real and imaginary part as two columns",
 }
+_EXACT = 2.0**53  # from here on floats do not tell all whole numbers apart
 _CURE = "give numbers, bools, or text with None for what is missing"
 
 
@@ -164,7 +165,8 @@ def learned(columns: Mapping[str, Array], categorical: frozenset[str]) -> tuple[
         categorical: names of columns of numbers whose values have no order.
 
     Raises:
-        InvalidInput: there are no rows or columns, or one is of an unusable kind or infinite.
+        InvalidInput: there are no rows or columns, or one is of an unusable kind or infinite, or
+            holds numbers of 2^53 or more as categories.
     """
     if not columns or not len(next(iter(columns.values()))):
         raise InvalidInput("the table to learn from is empty: give at least one column and row")
@@ -177,6 +179,7 @@ def learned(columns: Mapping[str, Array], categorical: frozenset[str]) -> tuple[
         else:
             if kind == "number":
                 _expect_finite(plain[:, None], [name])
+                _expect_apart(name, plain, values)
             column = Column(name, kind, _categories(kind, plain))
             part = column.encode(values)
         found.append(column)
@@ -235,6 +238,16 @@ def _unknown(encoded: Floats, values: Array) -> int:
     if not without.size:
         return 0
     return sum(v is not None and v == v for v in values[without].tolist())  # noqa: PLR0124
+
+
+def _expect_apart(name: str, plain: Array, values: Array) -> None:
+    """Refuse categories that would become one as floats."""
+    large = np.flatnonzero(np.abs(plain) >= _EXACT)
+    if large.size:
+        raise InvalidInput(
+            f"column {name!r} is categorical and holds {values[large[0]]} at row {large[0]}: "
+            "numbers of 2^53 or more are not told apart, give such categories as text"
+        )
 
 
 def _expect_finite(matrix: Floats, names: Sequence[str]) -> None:

@@ -136,3 +136,27 @@ def test_a_column_without_a_value_fits_any_kind():
     schema, _ = learn(a=np.arange(2.0), none=objects(None, None))
     asked = {"a": objects(None), "none": np.array(["new"])}
     assert np.isnan(schema.matrix(asked)[0]).all()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([2**53, 2**53 + 1, 1]),
+        np.array([-(2.0**53), 1.0, np.nan]),
+        np.array([None, 2**53 + 1, 1], object),
+        np.array([2**63 + 1, 2**63, 1], np.uint64),
+    ],
+)
+def test_categories_that_floats_do_not_tell_apart_are_refused(values):
+    with pytest.raises(InvalidInput, match=r"'id' is categorical and holds .* row \d.*as text"):
+        learned({"id": values}, frozenset({"id"}))
+    learned({"id": values}, frozenset())  # as a measurement it is near enough
+
+
+def test_the_largest_categories_stay_apart_and_larger_ones_are_unknown():
+    largest = np.array([2**53 - 1, 2**53 - 2, 1 - 2**53])
+    schema, table = learned({"id": largest}, frozenset({"id"}))
+    assert table.matrix[:, 0].tolist() == [2, 1, 0]
+    matrix, notes = schema.matrix({"id": np.array([2**53 - 2, 2**53, 2**53 + 1])})
+    np.testing.assert_array_equal(matrix[:, 0], [1, np.nan, np.nan])
+    assert "2 of 3 values" in notes[0]

@@ -156,6 +156,26 @@ async def test_csv_is_read_as_the_labelled_rows_were(registry):
         np.testing.assert_allclose(kept.probabilities, expected[0], atol=1e-5)
 
 
+@awaited
+async def test_large_integers_are_categories_as_text_alone(registry):
+    ids = np.arange(N) % 3 + 2**53
+    async with door(registry) as ours:
+        for table in (
+            {"id": ids},
+            {"id": [*ids[:-1].tolist(), None]},
+            arrow({"id": pa.array(ids)}),
+            ("id\n" + "\n".join(map(str, ids))).encode(),
+        ):
+            with pytest.raises(InvalidInput, match=r"'id' is categorical and holds .* as text"):
+                await ours.client.fit("tiny", table, LABELS, categorical=["id"])
+        fitted = await ours.client.fit("tiny", {"id": ids.astype(str)}, LABELS)
+        said = await ours.client.predict(fitted, {"id": ids[:3].astype(str)})
+        assert said.notes == ()
+        assert len({tuple(row) for row in said.probabilities.tolist()}) == 3
+        labelled = await ours.client.fit("tiny", TEST, ids[:6])
+        assert labelled.context.classes == tuple(map(str, ids[:3])), "labels are exact"
+
+
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [([3, 1, 1, 3] * 6, "i"), ([True, False, False, True] * 6, "b"), (["1", "3"] * 12, "U")],
