@@ -147,6 +147,12 @@ class TabularRequest:
 
     def __post_init__(self) -> None:
         for part, columns in (("test", self.test), ("train", self.train)):
+            for name, column in columns.items():
+                if getattr(column, "ndim", 1) != 1:
+                    raise InvalidInput(
+                        f"{part} column {name!r} has shape {column.shape}; one value for each row "
+                        "is needed"
+                    )
             lengths = {name: len(column) for name, column in columns.items()}
             if len(set(lengths.values())) > 1:
                 raise InvalidInput(f"{part} columns must have one length, not {lengths}")

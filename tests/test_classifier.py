@@ -228,6 +228,19 @@ def test_rows_of_another_table_are_refused(tiny, table, labels, change, said):
         tiny.predict(change(table))
 
 
+def test_text_that_is_not_unicode_is_refused_by_column(tiny, labels):
+    """A lone surrogate, as files read with errors='surrogateescape' give it."""
+    plain = {"size": np.arange(60.0), "colour": ["red", "blue"] * 30}
+    odd = {**plain, "colour": ["\udcff"] * 60}
+    with pytest.raises(InvalidInput, match=r"'colour': the text .* of row 0 is not Unicode"):
+        tiny.fit(odd, labels)
+    tiny.fit(plain, labels)
+    with pytest.warns(UserWarning, match="'colour': 60 of 60 values were not among"):
+        tiny.predict(odd)
+    with pytest.raises(InvalidInput, match=r"the name of column '\\udcff'"):
+        tiny.fit({"\udcff": plain["size"]}, labels)
+
+
 def test_columns_without_names_are_taken_in_order(tiny, table, labels):
     expected = tiny.fit(table, labels).predict_proba(table)
     with pytest.warns(UserWarning, match="does not have valid feature names"):
@@ -261,6 +274,7 @@ def test_parameters_are_checked_by_fit(tiny, table, labels, given, kind, said):
         (["a", 1] * 30, "Unknown label type"),
         (np.linspace(0, 1, 60), "continuous"),
         (["a", "b"], "inconsistent.*60 rows.*2 labels"),
+        (["a", "b\ud800"] * 30, "the target: .* of row 1 is not Unicode"),
         (None, "requires y"),
     ],
 )

@@ -38,6 +38,7 @@ __all__ = [
 FORM = 1  # of the bytes that are hashed; another form makes other ids
 PREFIX = "ctx-"
 _DIGITS = re.compile("([0-9]+)")
+_SURROGATE = "is not Unicode, it has a lone surrogate: decode it anew, with errors='replace' say"
 
 
 def canonical(request: TabularRequest) -> TabularRequest:
@@ -49,8 +50,11 @@ def canonical(request: TabularRequest) -> TabularRequest:
     dropped from ``categorical``, and whole numbers among options are ints.
 
     Raises:
-        InvalidInput: naming a column of another dtype or shape.
+        InvalidInput: naming a column of another dtype or shape, or of text that is not Unicode.
     """
+    for name in request.train:
+        if not _is_unicode(name):
+            raise InvalidInput(f"the name of column {name!r} {_SURROGATE}")
     train = {n: _column(f"column {n!r}", request.train[n]) for n in order(request.train)}
     categorical = request.categorical
     if categorical:
@@ -124,9 +128,20 @@ def _text(what: str, column: Array) -> Array:
                 f"{what} mixes texts with {type(value).__name__} (row {i}: {value!r}); a column "
                 "holds numbers, or texts and None"
             )
+    if not _is_unicode("".join(value for value in values if value is not None)):
+        row = next(i for i, v in enumerate(values) if v is not None and not _is_unicode(v))
+        raise InvalidInput(f"{what}: the text {values[row]!r:.40} of row {row} {_SURROGATE}")
     made = np.empty(len(values), object)
     made[:] = values
     return made
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _option(key: str, value: float | str) -> float | str:

@@ -75,6 +75,11 @@ def test_a_table_needs_columns_of_one_length_and_the_same_names():
         TabularRequest({"x": a, "y": a}, {"x": a, "y": b})
     with pytest.raises(InvalidInput, match=r"differing: \['y', 'z'\]"):
         TabularRequest({"x": a, "y": a}, {"x": b, "z": b})
+    for shape in [(2, 2), ()]:
+        with pytest.raises(InvalidInput, match=r"test column 'x' has shape \("):
+            TabularRequest({"x": np.zeros(shape)})
+        with pytest.raises(InvalidInput, match=r"train column 'y' has shape \("):
+            TabularRequest({}, {"y": np.zeros(shape)})
 
 
 def test_texts_must_be_some_and_are_cut_or_refused():

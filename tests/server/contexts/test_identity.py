@@ -81,7 +81,7 @@ def test_texts_are_told_from_numbers_and_from_what_is_missing():
         TabularRequest(train={"a": column}, target=np.arange(2))
         for column in (
             texts("1", "2"), texts("1", None), texts("1", "None"), texts("1", "null"),
-            np.array([1, 2]), np.array([1.0, 2.0]), np.array([True, False]), texts("1", "\ud800"),
+            np.array([1, 2]), np.array([1.0, 2.0]), np.array([True, False]), texts("1", "\ud7ff"),
         )
     ]  # fmt: skip
     assert len({named(request) for request in said}) == len(said)
@@ -113,11 +113,21 @@ def test_tenants_versions_and_logic_have_ids_of_their_own():
         (texts("x", 3), r"'a' mixes texts with int \(row 1: 3\)"),
         (np.zeros((2, 2)), r"'a' has shape \(2, 2\)"),
         (np.array([0, 2**63], np.uint64), "'a' holds integers beyond 63 bits"),
+        (texts("x", None, "y\ud800"), r"'a': the text 'y\\ud800' of row 2 is not Unicode"),
+        (np.array(["\udfff"]), r"'a': the text '\\udfff' of row 0 is not Unicode"),
     ],
 )
 def test_other_columns_are_refused_by_name(column, said):
     with pytest.raises(InvalidInput, match=said):
         canonical(TabularRequest(train={"a": column}))
+
+
+def test_labels_and_names_are_unicode():
+    column = np.arange(2.0)
+    with pytest.raises(InvalidInput, match=r"the target: the text '\\ud800' of row 1"):
+        canonical(TabularRequest(train={"a": column}, target=texts("x", "\ud800")))
+    with pytest.raises(InvalidInput, match=r"the name of column '\\udcff' is not Unicode"):
+        canonical(TabularRequest(train={"\udcff": column}, target=texts("x", "y")))
 
 
 def test_natural_order_counts_digits_as_numbers():
