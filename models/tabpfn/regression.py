@@ -66,8 +66,7 @@ class Kernel:
         sizes: [N] their squared norms.
         relevance: [E] what a column is multiplied by to get there.
         weights: [N, C] of the training rows.
-        spare: [N] what a row's weights are multiplied by to get how far its scores would be from
-            the truth without it.
+        residual: [N] what a row's weights are multiplied by to get its leave-one-out residuals.
         reach: the kernel's squared length.
     """
 
@@ -75,7 +74,7 @@ class Kernel:
     sizes: Singles
     relevance: Singles
     weights: Singles
-    spare: Singles
+    residual: Singles
     reach: Array
 
     def arrays(self, name: str) -> dict[str, Array]:
@@ -95,7 +94,7 @@ class Kernel:
 
     def left_out(self, target: Floats) -> Floats:
         """Scores of the training rows [N, C], each by a fit to all others."""
-        left: Floats = target - self.weights * self.spare[:, None]
+        left: Floats = target - self.weights * self.residual[:, None]
         return left
 
 
@@ -113,14 +112,14 @@ def kernel_ridge(z: Floats, share: Floats, target: Floats) -> Kernel:
     apart = _apart(points, sizes, points, sizes)
     usual = 2 * max(float(np.square(points - points.mean(axis=0)).sum(axis=1).mean()), 1e-12)
     fits = _fits(apart, usual, target.astype(np.float32))
-    _, weights, spare, reach = min(fits, key=lambda fit: fit[0])
-    return Kernel(points, sizes, relevance, weights, spare, reach)
+    _, weights, residual, reach = min(fits, key=lambda fit: fit[0])
+    return Kernel(points, sizes, relevance, weights, residual, reach)
 
 
 def _fits(
     apart: Singles, usual: float, target: Singles
 ) -> Iterator[tuple[float, Singles, Singles, Array]]:
-    """Leave-one-out error, weights, ``spare`` and reach for each length and smoothing."""
+    """Leave-one-out error, weights, ``residual`` and reach for each length and smoothing."""
     N = len(apart)
     for length, smoothing in product(LENGTHS, SMOOTHINGS):
         reach = np.array(length * usual, np.float32)
@@ -128,8 +127,8 @@ def _fits(
         near.flat[:: N + 1] += np.float32(smoothing * N)
         half = _inverse_factor(near)
         weights = half.T @ (half @ target)
-        spare = 1 / np.einsum("ij,ij->j", half, half)
-        yield float(np.square(weights * spare[:, None]).sum()), weights, spare, reach
+        residual = 1 / np.einsum("ij,ij->j", half, half)
+        yield float(np.square(weights * residual[:, None]).sum()), weights, residual, reach
 
 
 def _apart(points: Singles, sizes: Singles, seen: Singles, seen_sizes: Singles) -> Singles:
