@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
+MEMBERS = "Of the ensemble, 1 to 32; by default as many as the model has, 4 of tabpfn."
 ROWS = 4096  # that are classified at a time
 NOTES = 10  # that are shown
 
@@ -40,7 +41,7 @@ def predict(
         str | None, typer.Option(help="Id of rows that were learned from before, not --train.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the answers: CSV or Parquet.")] = None,
-    members: Annotated[int | None, typer.Option(help="Of the ensemble.")] = None,
+    members: Annotated[int | None, typer.Option(help=MEMBERS)] = None,
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     categorical: Annotated[
         str | None, typer.Option(help="Columns of numbers without order, commas between.")
@@ -153,7 +154,8 @@ def _training(
     if unknown := [name for name in categorical if name not in names]:
         raise InvalidInput(f"--categorical names {unknown}, which are no columns of {path}")
     labels = _labels(path, target, columns.pop(target))
-    unordered = [name for name in categorical if columns[name].dtype.kind != "O"]
+    told = known.categorical.intersection(columns).union(categorical)
+    unordered = [name for name in told if columns[name].dtype.kind != "O"]
     return Training(columns, labels, frozenset(unordered), options)
 
 

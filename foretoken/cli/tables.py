@@ -7,6 +7,7 @@ is NaN.
 
 from __future__ import annotations
 
+import base64
 import csv
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,11 +40,13 @@ class Source(Protocol):
         names: of its columns.
         rows: how many there are.
         kinds: of the columns of CSV; empty where the file says them itself.
+        categorical: columns of Parquet that were written as categories, of numbers or others.
     """
 
     names: tuple[str, ...]
     rows: int
     kinds: Mapping[str, str]
+    categorical: frozenset[str]
 
     def chunks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Array]]:
         """Columns of consecutive rows, so many at a time; see ``foretoken.frames.Frame``.
@@ -129,6 +132,8 @@ def _parquet_writer(path: Path) -> Iterator[Callable[[Sequence[Row]], None]]:
 
 
 class _Csv:
+    categorical: frozenset[str] = frozenset()
+
     def __init__(self, path: Path, kinds: Mapping[str, str]) -> None:
         self._path = path
         with _lines(path) as lines:
@@ -238,15 +243,38 @@ def _wanted(kind: str) -> str:
 
 @contextmanager
 def _lines(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """Rows that are not blank, with the number of the line that they end in."""
+    """Rows, with the number of the line that they end in."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as f:
             reader = csv.reader(f, strict=True)
-            yield ((reader.line_num, row) for row in reader if row)
+            yield ((reader.line_num, row) for row in _rows(reader))
     except (UnicodeDecodeError, csv.Error) as e:
         raise InvalidInput(f"{path} is not a CSV file in UTF-8: {e}") from e
     except OSError as e:
         raise Unavailable(f"cannot read {path}: {e.strerror or e}") from e
+
+
+def _rows(reader: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Rows without blank lines; but in a table of one column such a line is a missing value."""
+    columns = 0
+    for row in reader:
+        if row:
+            columns = columns or len(row)
+            yield row
+        elif columns == 1:
+            yield [""]
+
+
+def _dictionaries(file: Any) -> frozenset[str]:
+    """Columns that were dictionaries when they were written; of numbers, Parquet keeps no other."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    said = (file.metadata.metadata or {}).get(b"ARROW:schema", b"")
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(said, validate=True)))
+    except (pa.ArrowException, OSError, ValueError):  # another writer's, which says nothing of it
+        return frozenset()
+    return frozenset(field.name for field in schema if pa.types.is_dictionary(field.type))
 
 
 def _index(schema: Any) -> frozenset[str]:
@@ -271,6 +299,7 @@ class _Parquet:
         index = _index(self._file.schema_arrow)
         self.names = tuple(n for n in self._file.schema_arrow.names if n not in index)
         self.rows = int(self._file.metadata.num_rows)
+        self.categorical = _dictionaries(self._file).intersection(self.names)
 
     def chunks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Array]]:
         batches: Iterable[Any] = self._file.iter_batches(rows, columns=list(names))

@@ -11,6 +11,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
@@ -19,6 +20,10 @@ from foretoken import TabularClassifier
 from foretoken.cli import predict, tables
 from foretoken.cli.output import guarded
 from foretoken.frames import frame_of
+from foretoken.models.artefact import Artefact
+from foretoken.models.catalog import bundled, family
+from foretoken.models.tabpfn.pipelines import MOST_MEMBERS
+from foretoken.server.doors.arrow import from_csv
 from foretoken.server.registry.registry import Registry
 from tests.serving import serving
 
@@ -185,6 +190,50 @@ def test_whole_numbers_may_go_on_with_fractions(told, tmp_path):
     assert answers[0]["p_big"] == pytest.approx(whole[0]["p_big"], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "text", ["a\n1\n\n3\n", "a\r\n1\r\n\r\n\r\n3\r\n", "a\n1\n3\n\n", "a\n\n1"]
+)
+def test_a_blank_line_of_one_column_is_a_missing_value_as_on_the_wire(tmp_path, text):
+    path = tmp_path / "one.csv"
+    path.write_bytes(text.encode())
+    source = tables.open_table(path)
+    ((_, wire),) = from_csv(text.encode(), lambda _rows, _columns: None).items()
+    ((_, ours),) = next(source.chunks(10, ["a"])).items()
+    np.testing.assert_array_equal(ours, wire)
+    assert source.rows == len(wire) > np.isnan(wire).sum() > 0
+    assert tables.open_table(_write(path, [["1", "x"], [], ["2", "y"]], ["a", "b"])).rows == 2
+
+
+def test_numbers_that_parquet_says_are_categories_have_no_order(told, tmp_path):
+    rng = np.random.default_rng(5)
+    codes = rng.choice([10, 2000, 30], 40)
+    table = pa.table(
+        {
+            "code": pa.array(codes).dictionary_encode(),
+            "size": rng.normal(size=40),
+            "colour": pa.array(["red", "blue"] * 20).dictionary_encode(),
+            "kind": np.where(codes == 30, "mid", "end"),
+        }
+    )
+    plain = table.set_column(0, "code", pa.array(codes))
+    files = {}
+    for name, each in {"coded": table, "plain": plain}.items():
+        files[name] = tmp_path / f"{name}.parquet"
+        pq.write_table(each, files[name])
+    asked = tmp_path / "asked.parquet"
+    pq.write_table(plain.drop_columns(["kind"])[:9], asked)
+    assert tables.open_table(files["coded"]).categorical == {"code", "colour"}
+    assert tables.open_table(files["plain"]).categorical == {"colour"}
+
+    def probabilities(name, *words):
+        rows = told(*words, train=files[name], test=asked)
+        return [row["p_mid"] for row in rows]
+
+    said = probabilities("coded")
+    assert said == pytest.approx(probabilities("plain", "--categorical", "code"), abs=1e-6)
+    assert said != pytest.approx(probabilities("plain"), abs=1e-3)
+
+
 def test_the_index_of_a_frame_in_parquet_is_no_column(told, train, test, tmp_path):
     import pandas as pd
 
@@ -310,3 +359,10 @@ def test_kinds_of_csv(tmp_path):
         zip("abcde", "ifbOO", strict=True)
     )
     assert frame_of(columns).columns["d"].tolist() == ["x", "7"]
+
+
+def test_help_tells_how_many_members_there_are_by_default():
+    config = Artefact.read(bundled()["tabpfn"]).config
+    default = family("tabpfn").predictor(config, {}).options({})["members"]
+    said = f"1 to {MOST_MEMBERS}; by default as many as the model has, {default} of tabpfn"
+    assert said in predict.MEMBERS
