@@ -24,6 +24,7 @@ __all__ = ["app"]
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.callback(help="List, show and delete the tables that models have been fitted to.")(lambda: None)
 
+HEADINGS = {"nbytes": "in memory", "kept_nbytes": "on disk", "used": "last used"}
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of a context, as `contexts list` shows it.")]
 
 
@@ -48,7 +49,7 @@ def list_(
     with _open(server, data_dir) as kept:
         found = sorted(kept.contexts(model), key=lambda each: each.used, reverse=True)
     rows = [_shown(each, as_json=as_json) for each in found]
-    columns = ["id", "model", "version", "rows", "columns", "nbytes", "kept_nbytes", "used"]
+    columns = ["id", "model", "version", "rows", "columns", "in memory", "on disk", "last used"]
     for row in rows if not as_json else []:
         row["columns"] = len(row["columns"])
     show_table(rows, title="Contexts", as_json=as_json, columns=columns)
@@ -105,9 +106,10 @@ class _Local:
 
 def _shown(context: ContextRecord, *, as_json: bool) -> dict[str, Any]:
     record = context.record()
-    if not as_json:
-        for name in ("created", "used", "expires"):
-            record[name] = record[name] and record[name][:19].replace("T", " ")
-        for name in ("nbytes", "kept_nbytes"):
-            record[name] = decimal(record[name])
-    return record
+    if as_json:
+        return record
+    for name in ("created", "used", "expires"):
+        record[name] = record[name] and record[name][:19].replace("T", " ")
+    for name in ("nbytes", "kept_nbytes"):
+        record[name] = decimal(record[name])
+    return {HEADINGS.get(name, name): value for name, value in record.items()}

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 PROGRAM = "foretoken"
 READY = "foretoken is ready"  # how the line begins that says so
 CURVE = (0.31, 0.45, 0.53, 0.59, 0.63, 0.66, 0.68, 0.70, 0.71, 0.72)  # accuracy by epoch
-DEMO_MODEL = "lcpfn"
+TABLE = ("size,colour,kind", "1,red,a", "2,blue,b", "3,red,a", "4,blue,b")
+DEMO_MODEL, TABLES_MODEL = "lcpfn", "tabpfn"
 DEMO_SECONDS = 10  # meanwhile the supervisor does nothing else
 
 
@@ -103,8 +104,10 @@ def ready_text(settings: Settings, models: Sequence[Mapping[str, Any]], seconds:
         f"data dir  {settings.data_dir}",
         *(f"model     {m['name']}:{m['version']}  ({m['task']})" for m in models),
     ]
-    if any(model["name"] == DEMO_MODEL for model in models):
-        lines += ["", *_examples(settings)]
+    served = {model["name"] for model in models}
+    if served & {DEMO_MODEL, TABLES_MODEL}:
+        curves, tables = DEMO_MODEL in served, TABLES_MODEL in served
+        lines += ["", *_examples(settings, curves=curves, tables=tables)]
     return "\n".join(lines)
 
 
@@ -114,31 +117,56 @@ def address_of(settings: Settings, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _examples(settings: Settings) -> list[str]:
+def _examples(settings: Settings, *, curves: bool, tables: bool) -> list[str]:
     address = address_of(settings, settings.grpc_port)
-    values, command, server = " ".join(map(str, CURVE)), _command(), f'"{address}"'
-    options, arguments, token, imported = "", "", [], "CurveExtrapolator"
+    command, options, token, client = _command(), "", [], ""
     if settings.tls_cert:
-        options, arguments = " --ca ca.pem", ', ca="ca.pem"'
+        options, client = " --ca ca.pem", ', ca="ca.pem"'
     if settings.tls_client_ca:
         options += " --cert cert.pem --key key.pem"
-        arguments += ', cert="cert.pem", key="key.pem"'
+        client += ', cert="cert.pem", key="key.pem"'
     if settings.require_tokens:
         make = f"{command} tokens create NAME --data-dir {shlex.quote(str(settings.data_dir))}"
         token = [f"  export FORETOKEN_TOKEN=$({make})"]
-        arguments += ', token="ftk_..."'
-    if arguments:
-        imported, server = f"Client, {imported}", f"Client({server}{arguments})"
-    return [
-        "Try it in a shell:",
-        *token,
-        f"  printf '%s\\n' {values} > curve.csv",
-        f"  {command}{options} extrapolate {DEMO_MODEL} --server {address} --curve curve.csv "
-        "--horizon 100",
+        client += ', token="ftk_..."'
+    server = f'Client("{address}"{client})' if client else f'"{address}"'
+    names = ["Client"] * bool(client) + ["CurveExtrapolator"] * curves
+    lines = ["Try it in a shell:", *token]
+    if curves:
+        lines += _curve_command(f"{command}{options}", address)
+    if tables:
+        lines += _table_command(f"{command}{options}", address)
+    lines += [
         "or in Python:",
-        f"  from foretoken import {imported}",
-        f'  extrapolator = CurveExtrapolator("{DEMO_MODEL}", server={server})',
-        f"  print(extrapolator.extrapolate({list(CURVE[:5])}, at=[50, 100]).mean)",
+        f"  from foretoken import {', '.join([*names, *['TabularClassifier'] * tables])}",
+    ]
+    if curves:
+        lines += [
+            f'  extrapolator = CurveExtrapolator("{DEMO_MODEL}", server={server})',
+            f"  print(extrapolator.extrapolate({list(CURVE[:5])}, at=[50, 100]).mean)",
+        ]
+    if tables:
+        lines += [
+            f'  classifier = TabularClassifier("{TABLES_MODEL}", server={server})',
+            '  classifier.fit([[1], [2], [8], [9]], ["a", "a", "b", "b"])',
+            "  print(classifier.predict([[3], [7]]))",
+        ]
+    return lines
+
+
+def _curve_command(command: str, address: str) -> list[str]:
+    values = " ".join(map(str, CURVE))
+    return [
+        f"  printf '%s\\n' {values} > curve.csv",
+        f"  {command} extrapolate {DEMO_MODEL} --server {address} --curve curve.csv --horizon 100",
+    ]
+
+
+def _table_command(command: str, address: str) -> list[str]:
+    return [
+        f"  printf '%s\\n' {' '.join(TABLE)} > table.csv",
+        f"  {command} predict {TABLES_MODEL} --server {address} --train table.csv --target kind "
+        "--test table.csv",
     ]
 
 

@@ -6,6 +6,7 @@ nobody refers to. Methods block, and are safe to call from threads and processes
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from foretoken.errors import DataLoss, FailedPrecondition, NotFound, Overloaded,
 from foretoken.models.contract import Context
 from foretoken.models.tasks import TabularRequest
 from foretoken.server.contexts import states, tables
+from foretoken.server.contexts.identity import PREFIX
 from foretoken.server.registry import contexts as rows
 from foretoken.server.registry import schema, versions
 from foretoken.server.registry.blobs import BlobRef, BlobStore
@@ -27,6 +29,7 @@ from foretoken.server.registry.sqlite import Database
 __all__ = ["Budgets", "ContextStore", "StoredContext", "expiry", "no_context"]
 
 SECRET = "contexts"  # noqa: S105 - the name of one
+_ID = re.compile(f"{PREFIX}[0-9a-f]{{64}}")
 _TRIES = 3  # of putting blobs that a concurrent collection swept before their row was there
 FULL = 30.0  # seconds after which a tenant whose quota is used up might try again
 
@@ -48,6 +51,11 @@ class Budgets:
 
 def no_context(context: str) -> NotFound:
     """What is said of a context that is not there, or is another tenant's."""
+    if not _ID.fullmatch(context):
+        return NotFound(
+            f"{context[:80]!r} is not the id of a context, which is ctx- and 64 hex digits: give "
+            "one that a fit has returned, or that `foretoken contexts list` shows"
+        )
     return NotFound(f"no context {context!r}; it was deleted, has expired or never was: fit again")
 
 

@@ -81,7 +81,11 @@ def _commands(capsys, ids, last, **where):
     listed = json.loads(said(capsys, contexts.list_, as_json=True, **where))
     assert [each["id"] for each in listed] == ids
     assert json.loads(said(capsys, contexts.list_, "lcpfn", as_json=True, **where)) == []
-    assert "tiny" in said(capsys, contexts.list_, **where)
+    table = said(capsys, contexts.list_, **where)
+    assert "tiny" in table
+    headings = ("id", "model", "version", "rows", "columns", "in memory", "on disk", "last used")
+    assert all(heading in table for heading in headings)
+    assert "nbytes" not in table
     shown = json.loads(said(capsys, contexts.show_, last, as_json=True, **where))
     assert (shown["id"], shown["rows"], shown["columns"]) == (last, 8, ["a", "b"])
     assert shown == next(each for each in listed if each["id"] == last)

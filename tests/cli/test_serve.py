@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from foretoken.cli.serve import READY, address_of, ready_text
 from foretoken.server.settings import Settings
+from tests.serving import serving
 
 LCPFN = {"name": "lcpfn", "version": 3, "task": "curve"}
+TABPFN = {"name": "tabpfn", "version": 1, "task": "tabular"}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +58,30 @@ def test_examples_show_what_the_server_asks_for(tmp_path):
     assert (
         'Client("127.0.0.1:8100", ca="ca.pem", cert="cert.pem", key="key.pem", token="ftk_...")'
     ) in text
+
+
+@pytest.mark.parametrize("models", [[LCPFN, TABPFN], [TABPFN]])
+def test_examples_show_tables_too(tmp_path, models):
+    text = ready_text(Settings(data_dir=tmp_path), models, 1.0)
+    assert ("extrapolate lcpfn" in text) == ("CurveExtrapolator" in text) == (LCPFN in models)
+    assert "predict tabpfn --server 127.0.0.1:8100 --train table.csv --target kind" in text
+    assert 'TabularClassifier("tabpfn", server="127.0.0.1:8100")' in text
+    assert max(map(len, text.splitlines()[3:])) <= 120
+
+
+def test_the_examples_run_as_they_are_shown(tmp_path):
+    """Each line of the shell and of Python against a server; the curves' are those of the demo."""
+    with serving(data_dir=tmp_path / "data") as server:
+        port = int(server.address.rpartition(":")[2])
+        lines = ready_text(Settings(data_dir=tmp_path, grpc_port=port), [TABPFN], 1.0).splitlines()
+        shell, python = lines.index("Try it in a shell:"), lines.index("or in Python:")
+        program = shlex.join([sys.executable, "-c", "from foretoken.cli import main; main()"])
+        commands = "\n".join(lines[shell + 1 : python]).replace("  foretoken ", f"{program} ")
+        script = textwrap.dedent("\n".join(lines[python + 1 :]))
+        for given in (["sh", "-ec", commands], [sys.executable, "-c", script]):
+            done = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert "a" in done.stdout.split("prediction")[-1]
 
 
 def test_the_command_is_one_that_another_shell_finds(tmp_path, monkeypatch):

@@ -82,19 +82,36 @@ PAGE = """<!doctype html>
 EXAMPLES = """<section>
 <h2>Use</h2>
 <h3>On the command line</h3>
-<pre>foretoken{options} extrapolate {model} --curve curve.csv --horizon 100 --server {grpc}</pre>
+<pre>{commands}</pre>
 <h3>In Python</h3>
 <pre>from foretoken import {imported}
 
-curves = CurveExtrapolator("{model}", server={server})
-posterior = curves.extrapolate([0.52, 0.61, 0.66, 0.70])
-print(posterior.mean[-1], posterior.exceeds(0.8)[-1])</pre>
+{python}</pre>
 <h3>With any client of the Open Inference Protocol</h3>
 <pre>from tritonclient.grpc import InferenceServerClient
 
 client = InferenceServerClient("{grpc}"{theirs})
 print(client.get_model_metadata("{model}"))</pre>
 </section>"""
+
+CURVES_COMMAND = (
+    "foretoken{options} extrapolate {model} --curve curve.csv --horizon 100 --server {grpc}"
+)
+CURVES_PYTHON = """curves = CurveExtrapolator("{model}", server={server})
+posterior = curves.extrapolate([0.52, 0.61, 0.66, 0.70])
+print(posterior.mean[-1], posterior.exceeds(0.8)[-1])"""
+
+TABLES_COMMAND = (
+    "foretoken{options} predict {model} --train train.csv --target COLUMN --test test.csv "
+    "--server {grpc}"
+)
+TABLES_PYTHON = """classifier = TabularClassifier("{model}", server={server}).fit(X, y)
+print(classifier.predict(X_test), classifier.predict_proba(X_test))"""
+
+USES = {  # by task: the class in Python, and templates of a command and of a script
+    "curve": ("CurveExtrapolator", CURVES_COMMAND, CURVES_PYTHON),
+    "tabular": ("TabularClassifier", TABLES_COMMAND, TABLES_PYTHON),
+}
 
 TABLE = """<div class="wide"><table>
 <thead><tr><th scope="col">Model</th><th scope="col">Task</th><th scope="col">Kind</th>
@@ -171,15 +188,25 @@ def _version(version: Shown, served: bool) -> str:
 
 
 def _examples(overview: Overview) -> str:
-    curves = [model for model in overview.models or () if model.task == "curve" and model.served]
-    if not curves:
+    """How to call the first model of each task that there are examples of."""
+    firsts: dict[str, str] = {}
+    for model in overview.models or ():
+        if model.served and model.task in USES:
+            firsts.setdefault(model.task, escape(model.name))
+    if not firsts:
         return ""
     grpc, secure = escape(overview.grpc), overview.secure
+    given = {
+        "grpc": grpc,
+        "options": " --ca ca.pem" if secure else "",
+        "server": f'Client("{grpc}", ca="ca.pem")' if secure else f'"{grpc}"',
+    }
+    shown = [(*USES[task], firsts[task]) for task in USES if task in firsts]
     return EXAMPLES.format(
-        model=escape(curves[0].name),
+        commands="\n".join(command.format(model=name, **given) for _, command, _, name in shown),
+        imported=", ".join(["Client"] * secure + [imported for imported, *_ in shown]),
+        python="\n\n".join(python.format(model=name, **given) for _, _, python, name in shown),
+        model=shown[0][3],
         grpc=grpc,
-        options=" --ca ca.pem" if secure else "",
-        imported="Client, CurveExtrapolator" if secure else "CurveExtrapolator",
-        server=f'Client("{grpc}", ca="ca.pem")' if secure else f'"{grpc}"',
         theirs=', ssl=True, root_certificates="ca.pem"' if secure else "",
     )

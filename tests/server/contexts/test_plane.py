@@ -371,3 +371,16 @@ def test_a_state_that_other_logic_made_is_computed_anew(planes, registry, monkey
     assert after.answer("", [with_context(context, rows())]).hits == (True,)
     same(answers, after.answer("toy", [inline(table(), rows())]))
     assert not after.fit("toy", table()).cached
+
+
+@pytest.mark.parametrize("id_", ["mine", "ctx-12", "ctx-" + 64 * "G", "x" * 5000])
+def test_what_is_no_id_is_told_what_one_is(plane, id_):
+    said = "is not the id of a context, which is ctx- and 64 hex"
+    for asked in (plane.plane.context(id_), plane.plane.delete_context(id_)):
+        with pytest.raises(NotFound, match=said):
+            plane.run(asked)
+    with pytest.raises(NotFound) as caught:
+        plane.answer("", [with_context(id_, rows())])
+    assert len(str(caught.value)) < 300
+    with pytest.raises(NotFound, match="deleted, has expired or never was"):
+        plane.context("ctx-" + 64 * "0")

@@ -82,6 +82,24 @@ def test_examples_of_the_index_speak_tls_where_the_server_does():
     assert 'CurveExtrapolator("lcpfn", server="here:1")' in html.unescape(rendered(plain))
 
 
+def test_the_index_tells_how_to_classify_tables():
+    shown = Shown(1, ("champion",), loaded=True)
+    curves = Listed("lcpfn", "curve", "stateless", "what it does", True, (shown,), 0)
+    tables = Listed("a&b", "tabular", "in-context", "what it does", True, (shown,), 0)
+    unserved = Listed("aside", "tabular", "in-context", "what it does", False, (shown,), 0)
+    both = Overview("0.1.0", 1.0, False, "here:1", "here:2", (unserved, tables, curves), False)
+    text = html.unescape(rendered(both))
+    assert "foretoken predict a&b --train train.csv --target COLUMN --test test.csv" in text
+    assert "from foretoken import CurveExtrapolator, TabularClassifier\n" in text
+    assert 'TabularClassifier("a&b", server="here:1").fit(X, y)' in text
+    assert "foretoken extrapolate lcpfn" in text
+    alone = html.unescape(rendered(dataclasses.replace(both, models=(tables,), secure=True)))
+    assert "foretoken --ca ca.pem predict a&b" in alone
+    assert "from foretoken import Client, TabularClassifier\n" in alone
+    assert "Curve" not in alone
+    assert "Use" not in rendered(dataclasses.replace(both, models=(unserved,)))
+
+
 def test_the_index_shows_few_versions_and_those_that_aliases_point_at():
     versions = [version("lcpfn", n, *(["champion"] if n == 2 else [])) for n in range(1, 20)]
     text = page(shelf=Shelf(*versions)).text
