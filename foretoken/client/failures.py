@@ -9,7 +9,13 @@ from typing import Any
 import grpc
 
 from foretoken import errors
-from foretoken.errors import ForetokenError, InternalError, InvalidInput, Overloaded
+from foretoken.errors import (
+    ForetokenError,
+    InternalError,
+    InvalidInput,
+    Overloaded,
+    Unavailable,
+)
 
 __all__ = ["CLASSES", "failure"]
 
@@ -36,6 +42,8 @@ CLASSES: Mapping[grpc.StatusCode, type[ForetokenError]] = {
 
 NAME = "foretoken-error"  # trailing metadata: the class of an error of ours
 _ID = re.compile(r" \(error id (\w+)\)$")
+_UNREACHED = ("failed to connect to all addresses", "errors resolving", "DNS resolution failed")
+_LATEST = re.compile(r"last error: \w+: \S+: (.*)", re.DOTALL)
 _TOO_LARGE = "message larger than max"  # of gRPC's own, on either side
 
 
@@ -69,7 +77,26 @@ def _foreign(kind: type[ForetokenError], details: str, address: str) -> Foretoke
         return InvalidInput(f"{said}; send fewer or smaller parts, or raise message_bytes there")
     if kind is InternalError:
         return InternalError(said, id="")
+    if kind is Unavailable and details.startswith(_UNREACHED):
+        return Unavailable(_unreached(details, address))
     return kind(said)
+
+
+def _unreached(details: str, address: str) -> str:
+    """What is said where there was no connection at all: of gRPC's words those that tell why."""
+    latest = _LATEST.search(details)
+    why = (
+        details if latest is None else latest[1].removeprefix("Failed to connect to remote host: ")
+    )
+    if "handshake failed" in why:
+        return (
+            f"{address} was reached, but not with TLS: {why}; check its port, and the certificates "
+            "(--tls, --ca, --cert and --key, or the client's arguments of those names)"
+        )
+    return (
+        f"no server answers at {address}: {why}; start one there with `foretoken serve`, or give "
+        "the address of its gRPC port, with TLS if it asks for that"
+    )
 
 
 def _internal(details: str) -> InternalError:

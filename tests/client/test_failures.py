@@ -119,8 +119,33 @@ def test_posteriors_that_do_not_fit_together(ask, fake, posterior):
 
 
 def test_nobody_listens(ask, free_port):
-    with pytest.raises(Unavailable, match=rf"127.0.0.1:{free_port}: .*refused"):
+    said = rf"no server answers at 127.0.0.1:{free_port}: .*refused.*`foretoken serve`"
+    with pytest.raises(Unavailable, match=said) as caught:
         ask(f"127.0.0.1:{free_port}", "load", "m")
+    assert "failed to connect" not in str(caught.value).lower()
+    assert str(caught.value).count(str(free_port)) == 1
+
+
+@pytest.mark.parametrize(
+    "address", ["unix:/tmp/there-is-none-of-this-name", "no-such-host.invalid:8100"]
+)
+def test_nobody_is_there_to_listen(ask, address):
+    with pytest.raises(Unavailable, match=rf"^no server answers at {address}: .*foretoken serve"):
+        ask(address, "load", "m")
+
+
+def test_a_server_without_tls_is_told_from_none(fake):
+    with (
+        Client(fake.address, tls=True) as client,
+        pytest.raises(Unavailable, match=rf"{fake.address} was reached, but not with TLS.*--ca"),
+    ):
+        client.load("m")
+
+
+def test_what_grpc_says_of_other_failures_stays(ask, fake):
+    fake.answer = aborting(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    with pytest.raises(Unavailable, match=rf"^{fake.address}: Socket closed$"):
+        ask(fake.address, "load", "m")
 
 
 def test_a_reply_that_does_not_come(ask, fake):
