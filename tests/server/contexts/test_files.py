@@ -15,7 +15,7 @@ from foretoken.server.contexts.identity import canonical
 
 def full_table() -> TabularRequest:
     text = np.empty(3, object)
-    text[:] = ["ä\ud800", None, ""]
+    text[:] = ["ä\U0001f600", None, ""]
     train = {
         "f": np.array([1.5, np.nan, -np.inf]),
         "i": np.array([1, -(2**62), 3]),
