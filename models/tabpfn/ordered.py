@@ -103,9 +103,11 @@ class OrderedPipeline:
         """See ``Pipeline.probabilities``; log-probabilities of members are averaged."""
         C = int(arrays["classes"])
         scaled = logits[..., :C].astype(np.float64) / float(arrays["temperature"])
-        turned = np.take_along_axis(scaled, arrays["names"][:, None, :], axis=2)
-        members = _softmax(turned)
-        return _softmax(np.log(np.maximum(members, 1e-30)).mean(axis=0)), members
+        names = arrays["names"]
+        turned = scaled[np.arange(len(names))[:, None], :, names]  # [K, C, M]
+        members = _softmax(turned.transpose(0, 2, 1))
+        logs = np.log(np.maximum(members, 1e-30))
+        return _softmax(np.add.reduce(logs) / len(logs)), members
 
     @staticmethod
     def _columns(arrays: Arrays, matrix: Floats) -> Floats:

@@ -31,6 +31,7 @@ __all__ = ["TabularPredictor"]
 GROUP = 4  # members in one call
 CHUNK = 1024  # test rows in one call
 INLINE = 1 << 14  # numbers that are computed at once, rather than in a thread
+LEAST = 1e-300  # probability whose logarithm is taken
 VERSION = 1  # of what this module does; the pipeline has one of its own
 
 
@@ -39,22 +40,21 @@ class _Known:
     """What a context's ``schema`` says."""
 
     schema: Schema
-    used: NDArray[np.intp]  # columns that pipelines see
     classes: Array
     options: Mapping[str, Any]
     notes: tuple[str, ...]
-    columns: tuple[NDArray[np.intp], ...]  # of each shard, among those used
+    columns: tuple[NDArray[np.intp], ...]  # that the pipeline of each shard sees
 
     @classmethod
     def parse(cls, text: bytes) -> _Known:
         said = json.loads(text)
+        used = np.array(said["used"], np.intp)
         return cls(
             Schema.heard(said["columns"]),
-            np.array(said["used"], np.intp),
             labelled.heard(said["classes"]),
             said["options"],
             tuple(said["notes"]),
-            tuple(np.array(columns, np.intp) for columns in said["shards"]),
+            tuple(used[columns] for columns in said["shards"]),
         )
 
 
@@ -138,7 +138,7 @@ class TabularPredictor:
         for start in range(0, len(matrix), CHUNK):
             chunk = matrix[start : start + CHUNK]
             parts.append((yield from self._answered(chunk, context, known)))
-        probabilities, uncertainty = map(np.concatenate, zip(*parts, strict=True))
+        probabilities, uncertainty = map(_joined, zip(*parts, strict=True))
         return TabularReply(probabilities, known.classes, uncertainty, (*known.notes, *notes))
 
     def _options(self, request: TabularRequest) -> Options:
@@ -177,6 +177,8 @@ class TabularPredictor:
         return _groups(_stacked(x), np.concatenate(y))
 
     def _expect_same(self, request: TabularRequest, known: _Known) -> None:
+        if not request.options and not request.categorical:
+            return
         given = asdict(Options.parse(request.options, known.options))
         if changed := sorted(name for name in given if given[name] != known.options[name]):
             raise InvalidInput(
@@ -195,9 +197,8 @@ class TabularPredictor:
         members = sum(len(cast("Arrays", state)["n"]) for state in context.states)
 
         def features() -> NDArray[np.float32]:
-            table = matrix[:, known.used]
             each = zip(arrays, known.columns, strict=True)
-            return _stacked([self._pipeline.rows(own, table[:, some]) for own, some in each])
+            return _stacked([self._pipeline.rows(own, matrix[:, some]) for own, some in each])
 
         x = yield from _done(features, matrix.size * members)
         calls, start = [], 0
@@ -206,8 +207,7 @@ class TabularPredictor:
             calls.append(Call("query", {"x": x[start:end]}, state))
             start = end
         outputs = yield calls
-        logits = np.concatenate([output["logits"] for output in outputs])
-        return self._mixed(logits, arrays)
+        return self._mixed(_joined([output["logits"] for output in outputs]), arrays)
 
     def _mixed(self, logits: Array, arrays: Sequence[Arrays]) -> tuple[Floats, Floats]:
         if len(arrays) == 1:
@@ -219,7 +219,8 @@ class TabularPredictor:
             ]
             members = np.concatenate(each)
             probabilities = members.mean(axis=0)
-        spread = _entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0)
+        E = len(members)
+        spread = _entropy(np.add.reduce(members) / E) - np.add.reduce(_entropy(members)) / E
         return probabilities, np.maximum(spread, 0.0)
 
 
@@ -228,6 +229,10 @@ def _done(work: Callable[[], Any], size: int) -> Steps:
     if size <= INLINE:
         return work()
     return (yield Host(work))
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _target(request: TabularRequest) -> Array:
@@ -300,6 +305,5 @@ def _of_shard(arrays: Arrays, i: int) -> dict[str, Array]:
 
 def _entropy(p: Floats) -> Floats:
     """Of distributions [..., C], in nats."""
-    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
-    entropy: Floats = -(p * logs).sum(axis=-1)
+    entropy: Floats = -np.add.reduce(p * np.log(np.maximum(p, LEAST)), axis=-1)
     return entropy

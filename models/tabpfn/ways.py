@@ -17,8 +17,7 @@ from foretoken.models.tabpfn.encoding import LEVELS, TAIL
 
 __all__ = ["Way", "encoded", "ranks", "shown", "squashed"]
 
-FEW = 8  # rows that are counted rather than searched for
-ENDS = (5e-5, 1 - 5e-5)  # of ranks in (0, 1)
+LEAST, MOST = 5e-5, 1 - 5e-5  # of ranks in (0, 1)
 VALUE, GAP = -1, -2  # what an encoded column shows when it is not a category's number
 
 
@@ -59,6 +58,8 @@ def encoded(table: Table, arrays: Arrays, way: tuple[bool, bool]) -> tuple[Float
 def shown(given: Floats, source: NDArray[np.int64], level: NDArray[np.int64]) -> Floats:
     """Encoded columns [rows, E] before they are standardised, NaN where missing."""
     values: Floats = given[:, source]
+    if (level == VALUE).all():
+        return values
     missing = np.isnan(values)
     values = np.where(level >= 0, values == level, values)
     values[missing] = np.nan
@@ -68,23 +69,23 @@ def shown(given: Floats, source: NDArray[np.int64], level: NDArray[np.int64]) ->
 def ranks(matrix: Floats, arrays: Arrays) -> Floats:
     """Numeric columns as normal quantiles of their ranks among the training rows."""
     ranked, numeric, seen = matrix.copy(), arrays["numeric"], arrays["ranked"]
-    low, high = np.empty((2, len(matrix), len(numeric)))
-    if len(matrix) <= FEW:
-        for i, row in enumerate(matrix[:, numeric]):
-            low[i], high[i] = (seen < row).sum(axis=0), (seen <= row).sum(axis=0)
-    else:
-        for g, j in enumerate(numeric.tolist()):
-            low[:, g] = np.searchsorted(seen[:, g], matrix[:, j])
-            high[:, g] = np.searchsorted(seen[:, g], matrix[:, j], side="right")
-    count = (~np.isnan(seen)).sum(axis=0)
-    made = ndtri(np.clip(((low + high) / 2 + 0.5) / (count + 1), *ENDS))
-    ranked[:, numeric] = np.where(np.isnan(matrix[:, numeric]), np.nan, made)
+    given = matrix[:, numeric]
+    # Of each column the values below a row's, and those up to it; a search reads them in order.
+    below, upto = np.empty((2, *given.shape))
+    for g, (column, values) in enumerate(zip(seen.T.copy(), given.T, strict=True)):
+        below[:, g] = column.searchsorted(values)
+        upto[:, g] = column.searchsorted(values, "right")
+    count = len(seen) - np.isnan(seen[-1:]).any() * np.isnan(seen).sum(axis=0)
+    made = ndtri(np.minimum(np.maximum(((below + upto) / 2 + 0.5) / (count + 1), LEAST), MOST))
+    made[np.isnan(given)] = np.nan
+    ranked[:, numeric] = made
     return ranked
 
 
 def squashed(z: Floats) -> Floats:
     """Tails grow logarithmically; what is missing becomes 0, the mean."""
     size = np.abs(z)
-    tail = np.sign(z) * (TAIL + np.log1p(np.maximum(size - TAIL, 0.0)))
-    found: Floats = np.nan_to_num(np.where(size > TAIL, tail, z), nan=0.0)
+    tail = np.copysign(TAIL + np.log1p(np.maximum(size - TAIL, 0.0)), z)
+    found: Floats = np.where(size > TAIL, tail, z)
+    found[np.isnan(found)] = 0.0
     return found
