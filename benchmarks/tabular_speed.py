@@ -7,8 +7,9 @@ weights. The other side is a plain torch float32 encoder that takes all rows thr
 one pass under the attention mask of the paper (training rows and test rows attend to training
 rows). Ours runs cold (``encode_context``, then ``query``) and on a cached context (``query``), in
 ONNX Runtime and in torch bfloat16. Sides run in turn in one process; processor time stands beside
-wall-clock time, and the ratios of one thread are taken from the former. The GEMM rate is that of
-ONNX Runtime on the model's own products. A second table says how seconds and bytes of a context
+wall-clock time, and the ratios of one thread are taken from the former. The GEMM rates
+are those of the model's own products, in ONNX Runtime's float32 and in torch's bfloat16; each side
+is held against its own. A second table says how seconds and bytes of a context
 grow with rows, columns and classes.
 """
 
@@ -46,6 +47,7 @@ ROWS, FEATURES, CLASSES = (100, 300, 1000, 3000, 10_000), (5, 20, 100), (2, 10)
 TEMPERATURE = 0.8  # that logits are divided by
 TABPFN = family("tabpfn")
 Side = Callable[[], Any]
+Product = Callable[[int, int, int], tuple[Side, float]]
 
 
 def main() -> None:
@@ -173,20 +175,24 @@ def measured(
         logits[name] = answered(run, state, asked)
     wanted = probabilities(whole())
     apart = {n: float(np.abs(probabilities(a) - wanted).max()) for n, a in logits.items()}
-    rate = gemm_rate(threads)
+    rates = {
+        "float32": gemm_rate(partial(gemm, threads=threads), threads),
+        "bfloat16": gemm_rate(narrow, threads),
+    }
     taken = timed(sides, rounds)
     return {
         "gflop": {"cold": flops(SEEN, ASKED) / 1e9, "cached": flops(0, ASKED, SEEN) / 1e9},
-        "gemm_gflops": rate / 1e9,
+        "gemm_gflops": {precision: rate / 1e9 for precision, rate in rates.items()},
         "largest_difference": apart,
-        "sides": {name: row(name, taken, rate, threads) for name in taken},
+        "sides": {name: row(name, taken, rates, threads) for name in taken},
     }
 
 
 def row(
-    name: str, taken: Mapping[str, Taken], rate: float, threads: int
+    name: str, taken: Mapping[str, Taken], rates: Mapping[str, float], threads: int
 ) -> dict[str, float | None]:
     seconds, other = clock(taken[name], threads), clock(next(iter(taken.values())), threads)
+    rate = rates["bfloat16" if "bfloat16" in name else "float32"]
     shape = (SEEN, ASKED) if "cached" not in name else (0, 1 if "1 row" in name else ASKED, SEEN)
     return {
         "wall_ms": taken[name].wall * 1e3,
@@ -212,14 +218,26 @@ def flops(encode: int, ask: int, seen: int | None = None) -> float:
     return float(training + ask * (L * (block + attention) + 2 * W * M))
 
 
-def gemm_rate(threads: int) -> float:
-    """Operations per second of the model's products in ONNX Runtime."""
+def gemm_rate(product: Product, threads: int) -> float:
+    """Operations per second of the model's products."""
     W, M = V1.width, V1.mlp
     total, seconds = 0.0, 0.0
     for inner, columns in ((W, 3 * W), (W, W), (W, M), (M, W)):
-        call, needed = gemm(SEEN, inner, columns, threads)
+        call, needed = product(SEEN, inner, columns)
         total, seconds = total + needed, seconds + clock(timed({"": call}, 15)[""], threads)
     return total / seconds
+
+
+def narrow(rows: int, inner: int, columns: int) -> tuple[Side, float]:
+    """As ``gemm``, in torch's bfloat16."""
+    x = torch.randn(rows, inner, dtype=torch.bfloat16)
+    weight = torch.randn(columns, inner, dtype=torch.bfloat16)
+
+    def call() -> None:
+        with torch.inference_mode():
+            nn.functional.linear(x, weight)
+
+    return call, 2.0 * rows * inner * columns
 
 
 def growth(run: Executable, threads: int) -> list[dict[str, float]]:
@@ -243,10 +261,10 @@ def growth(run: Executable, threads: int) -> list[dict[str, float]]:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    gflop = result["gflop"]
+    gflop, rates = result["gflop"], result["gemm_gflops"]
     print(
-        f"{gflop['cold']:.1f} GFLOP cold, {gflop['cached']:.1f} cached; "
-        f"GEMM {result['gemm_gflops']:.0f} GFLOP/s"
+        f"{gflop['cold']:.1f} GFLOP cold, {gflop['cached']:.1f} cached; GEMM "
+        f"{rates['float32']:.0f} GFLOP/s in float32, {rates['bfloat16']:.0f} in bfloat16"
     )
     print(f"{'':32} {'wall ms':>9} {'cpu ms':>9} {'of GEMM':>8} {'x torch':>8}")
     for name, r in result["sides"].items():

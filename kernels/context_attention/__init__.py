@@ -10,7 +10,7 @@ from foretoken.kernels.context_attention import reference
 __all__ = ["context_attention"]
 
 
-def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor) -> Tensor:
+def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, *, fresh: bool = False) -> Tensor:
     """``reference.context_attention``, by the Triton kernel on a GPU where nobody wants gradients.
 
     Exported graphs hold the reference.
@@ -20,6 +20,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor) -> Tensor:
         k: [B, K, N, D].
         v: [B, K, N, D].
         n: [B] integers, 1..N, how many keys are real.
+        fresh: see ``reference``; the kernel masks for nothing.
 
     Returns:
         [B, H, M, D].
@@ -28,7 +29,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor) -> Tensor:
         from foretoken.kernels.context_attention import triton  # noqa: PLC0415  (Linux only)
 
         return triton.context_attention(q, k, v, n)
-    return reference.context_attention(q, k, v, n)
+    return reference.context_attention(q, k, v, n, fresh=fresh)
 
 
 def _trained(*tensors: Tensor) -> bool:

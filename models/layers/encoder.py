@@ -5,24 +5,10 @@ Letters: B rows of a batch, T tokens, W width, H heads, D = W / H.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, linear
 
-__all__ = ["EncoderBlock", "open_rows"]
-
-
-def open_rows(n: Tensor, N: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask [B, N]: 0 for the first n [B] of N tokens, a large negative number after.
-
-    Args:
-        n: [B] integers, how many tokens of each row are real.
-        N: tokens, padding included.
-        dtype: of the scores.
-    """
-    real = torch.arange(N, device=n.device) < n[:, None]
-    zeros = torch.zeros(real.shape, device=n.device, dtype=dtype)
-    return zeros.masked_fill(~real, torch.finfo(dtype).min / 2)
+__all__ = ["EncoderBlock"]
 
 
 class EncoderBlock(nn.Module):
@@ -54,17 +40,22 @@ class EncoderBlock(nn.Module):
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h [B, T, W] -> queries (scaled by D^-1/2), keys and values, [B, H, T, D] each."""
-        B, T, _ = h.shape
-        split: Tensor = self.qkv(self._seen(h)).view(B, T, 3, self.heads, self.head_width)
-        q, k, v = split.permute(2, 0, 3, 1, 4)
+        q, k, v = map(self._by_head, self.qkv(self._seen(h)).chunk(3, dim=-1))
         return q * self.scale, k, v
 
     def queries(self, h: Tensor) -> Tensor:
         """The queries alone, for tokens that nobody attends to."""
-        B, T, W = h.shape
-        q: Tensor = linear(self._seen(h), self.qkv.weight[:W], self.qkv.bias[:W])
-        scaled: Tensor = q.view(B, T, self.heads, self.head_width).transpose(1, 2) * self.scale
+        W = self.width
+        q = linear(self._seen(h), self.qkv.weight[:W], self.qkv.bias[:W])
+        scaled: Tensor = self._by_head(q) * self.scale
         return scaled
+
+    def keys_values(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values alone, of tokens that see nobody."""
+        W = self.width
+        both = linear(self._seen(h), self.qkv.weight[W:], self.qkv.bias[W:])
+        k, v = map(self._by_head, both.chunk(2, dim=-1))
+        return k, v
 
     def finish(self, h: Tensor, mixed: Tensor) -> Tensor:
         """h [B, T, W] and what its tokens saw, [B, H, T, D] -> [B, T, W]."""
@@ -76,6 +67,11 @@ class EncoderBlock(nn.Module):
         h = self.norm_attention(h + seen)
         out: Tensor = self.norm_mlp(h + self._mlp(h))
         return out
+
+    def _by_head(self, projected: Tensor) -> Tensor:
+        """[B, T, W] -> [B, H, T, D], a view."""
+        B, T, _ = projected.shape
+        return projected.view(B, T, self.heads, self.head_width).transpose(1, 2)
 
     def _seen(self, h: Tensor) -> Tensor:
         out: Tensor = self.norm_attention(h) if self.norm_first else h

@@ -97,13 +97,14 @@ class TabPFN(nn.Module):
         """
         h = self._rows(x) + self._classes(y)
         kept: list[Tensor] = []
-        blocks = list(cast("Iterable[EncoderBlock]", self.blocks))
-        for block in blocks:
+        *before, last = cast("Iterable[EncoderBlock]", self.blocks)
+        for block in before:
             q, k, v = block.project(h)
-            kept += [k[:, : self.shared], v[:, : self.shared]]
-            if block is not blocks[-1]:  # nobody sees what training rows become after it
-                h = block.finish(h, context_attention(q, k, v, n))
-        return tuple(each.contiguous() for each in kept)
+            k, v = k.contiguous(), v.contiguous()  # as the state has them; products read both so
+            kept += self._read(k, v)
+            h = block.finish(h, context_attention(q, k, v, n, fresh=True))
+        kept += self._read(*last.keys_values(h))  # nobody sees what training rows become after it
+        return tuple(kept)
 
     def query(self, x: Tensor, n: Tensor, *state: Tensor) -> Tensor:
         """Class logits of test rows.
@@ -123,6 +124,10 @@ class TabPFN(nn.Module):
             h = block.finish(h, context_attention(block.queries(h), k, v, n))
         logits: Tensor = self.head_out(gelu(self.head_in(self.final_norm(h))))
         return logits
+
+    def _read(self, k: Tensor, v: Tensor) -> list[Tensor]:
+        """Of all heads' keys and values, those that test rows read."""
+        return [each[:, : self.shared].contiguous() for each in (k, v)]
 
     def _rows(self, x: Tensor) -> Tensor:
         return linear(x, self.embed_row.weight[:, : x.shape[-1]], self.embed_row.bias)

@@ -33,11 +33,13 @@ def plain(q, k, v, n):
 @pytest.mark.parametrize("heads", [1, 2, 4])
 @pytest.mark.parametrize("scale", [1.0, 200.0])
 @pytest.mark.parametrize("n", [(1, 7), (9, 9)])
-def test_the_reference_is_attention_to_the_first_n_keys(heads, scale, n):
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_reference_is_attention_to_the_first_n_keys(heads, scale, n, fresh):
     rng = np.random.default_rng(heads)
     q = rng.standard_normal((2, 4, 3, 8)) * scale
     k, v = rng.standard_normal((2, 2, heads, 9, 8))
-    made = reference.context_attention(*map(torch.from_numpy, (q, k, v)), torch.tensor(n))
+    tensors = map(torch.from_numpy, (q, k, v))
+    made = reference.context_attention(*tensors, torch.tensor(n), fresh=fresh)
     np.testing.assert_allclose(made.numpy(), plain(q, k, v, n), rtol=1e-12, atol=1e-12)
 
 
@@ -58,6 +60,32 @@ def test_a_cpu_is_served_by_the_reference():
     q, k, v = torch.randn(3, 1, 2, 3, 4)
     n = torch.tensor([2])
     assert torch.equal(op.context_attention(q, k, v, n), reference.context_attention(q, k, v, n))
+
+
+@pytest.mark.parametrize("n", [(90, 90), (17, 90)])
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("heads", [1, 4])
+def test_blocks_of_rows_are_the_whole(monkeypatch, heads, fresh, n):
+    monkeypatch.setattr(reference, "BLOCK", 1)
+    monkeypatch.setattr(reference, "LEAST", 7)
+    rng = np.random.default_rng(heads)
+    q = rng.standard_normal((2, 4, 30, 8))
+    k, v = rng.standard_normal((2, 2, heads, 90, 8))
+    with torch.inference_mode():
+        q_, k_, v_ = map(torch.from_numpy, (q, k, v))
+        made = reference.context_attention(q_, k_, v_, torch.tensor(n), fresh=fresh)
+    np.testing.assert_allclose(made.numpy(), plain(q, k, v, n), rtol=1e-12, atol=1e-12)
+
+
+def test_scores_are_never_whole_where_they_are_large():
+    q, k, v = torch.randn(3, 1, 4, 1500, 8)
+    with torch.inference_mode():
+        n = torch.tensor([1500])
+        blocks = reference._blocks(q, 1500)
+        made = reference.context_attention(q, k, v, n)
+    assert all(b.shape[2] * 4 * 1500 * 4 <= reference.BLOCK for b in blocks)
+    assert sum(b.shape[2] for b in blocks) == 1500
+    torch.testing.assert_close(made, reference.context_attention(q, k, v, n))
 
 
 @pytest.mark.parametrize("device", DEVICES)
