@@ -118,11 +118,12 @@ class _Door:
             self._plane.expect_time(loaded, terms)
             known = await self._training(asked.training)
             told = frozenset(texts(known.train))
+            request = replace(known, test=await self._test(asked.test, told))
         else:
-            known = TabularRequest(context=context)
             told = await self._texts(asked.test, context, terms)
-        test = await self._test(asked.test, told)
-        answers = await self._plane.predict(asked.model, [replace(known, test=test)], terms)
+            test = await self._test(asked.test, told)
+            request = TabularRequest(test=test, context=context)
+        answers = await self._plane.predict(asked.model, [request], terms)
         call.answered(answers)
         return await _response(answers, context or "", uncertainty=asked.uncertainty)
 

@@ -166,8 +166,8 @@ class Batcher:
         Raises:
             As ``run`` does.
         """
-        if lane.count or lane.limits.wait:
-            return None
+        if lane.count or lane.limits.wait or lane.cost.expect(1) >= INLINE:
+            return None  # before anything is measured
         sizes = lane.measure(inputs)
         tokens = lane.weigh(sizes)
         if not 0 < lane.cost.expect(tokens) < INLINE:

@@ -166,19 +166,20 @@ async def _answer(
     for name in names:
         if name not in lanes:
             raise InternalError(f"a predictor calls graph {name!r}; its model has {list(lanes)}")
+    given = [_with_reads(call) for call in calls]
     if len(calls) == 1:
-        call, lane = calls[0], lanes[calls[0].graph]
-        if (short := batcher.at_once(lane, _with_reads(call))) is not None:
+        lane = lanes[calls[0].graph]
+        if (short := batcher.at_once(lane, given[0])) is not None:
             times.compute += short[1]
-            return [_keep(call, lane.graph, short[0])]
+            return [_keep(calls[0], lane.graph, short[0])]
     answers: list[Arrays] = [{}] * len(calls)
     spent: list[tuple[float, float]] = []
 
     async def on(name: str) -> None:
         lane = lanes[name]
         mine = [i for i, call in enumerate(calls) if call.graph == name]
-        given = [_with_reads(calls[i]) for i in mine]
-        made, queued, ran = await batcher.run(lane, given, terms, first=first)
+        own = [given[i] for i in mine]
+        made, queued, ran = await batcher.run(lane, own, terms, first=first)
         for i, part in zip(mine, made, strict=True):
             answers[i] = _keep(calls[i], lane.graph, part)
         spent.append((queued, ran))

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 
 from foretoken.errors import DeadlineExceeded, InvalidInput
 from foretoken.models.contract import Array, Arrays, Graph
@@ -44,6 +45,7 @@ class Item:
     """A call that waits or runs: its inputs and reads, and where its outputs go."""
 
     inputs: Arrays
+    reads: Sequence[Array]  # of these
     sizes: batches.Sizes
     extent: Extent
     tokens: int
@@ -113,9 +115,10 @@ class Lane:
     def item(self, inputs: Arrays, deadline: float, done: asyncio.Future[Arrays]) -> Item:
         """A call on this lane; errors as for ``measure``."""
         sizes = self.measure(inputs)
-        copied = sum(inputs[name].nbytes for name in self._reads)
+        reads = [inputs[name] for name in self._reads]
+        copied = sum(array.nbytes for array in reads)
         extent, tokens = Extent.of(sizes), self.weigh(sizes)
-        return Item(inputs, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
+        return Item(inputs, reads, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
 
     def add(self, item: Item, priority: int) -> None:
         """Let an item wait."""
@@ -144,9 +147,11 @@ class Lane:
         """The next batch, taken out of the queue; calls that would end too late fail instead."""
         first: Item | None = None
         others: list[tuple[Item, int]] = []
+        latest = now + self.cost.sure(self.tokens)  # when any of them alone would end
         for priority in sorted(self.waiting, reverse=True):
             for item in list(self.waiting[priority]):
-                if item.deadline <= now + self.cost.sure(item.tokens):
+                late = item.deadline <= latest
+                if late and item.deadline <= now + self.cost.sure(item.tokens):
                     self.remove(item, priority)
                     item.fail(DeadlineExceeded("the call waited for too long"))
                 elif first is None:
@@ -169,7 +174,7 @@ class Lane:
         return self.graph.rows
 
     def _same_state(self, one: Item, other: Item) -> bool:
-        return all(one.inputs[name] is other.inputs[name] for name in self._reads)
+        return all(map(is_, one.reads, other.reads))
 
     def _on_same_state(self, first: Item, others: Sequence[Item]) -> list[int]:
         """Those, by index, that read the very arrays that ``first`` reads: none is copied."""
