@@ -40,8 +40,9 @@ def _loaded_by(imported: str) -> list[str]:
 # Modules that need more than that; each is imported late, by what stands behind it.
 LATE = {
     "kernels/context_attention/triton.py": {"triton"},  # on a GPU
-    "models/tabpfn/ordered.py": {"scipy"},  # models.tabpfn.pipelines: ranks as normal scores
-    "models/tabpfn/v1.py": {"sklearn"},  # the same: its release's transform is scikit-learn's
+    "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
+    "models/tabpfn/ways.py": {"scipy"},  # the same: ranks as normal scores
+    "models/tabpfn/v1.py": {"sklearn"},  # the same: the release's transform is scikit-learn's
 }
 
 
