@@ -127,13 +127,17 @@ class TabularPredictor:
         """
         _expect_rows(request)
         context = state if state is not None else (yield from self.fit(request))
-        known = self._known(context.arrays["schema"].tobytes())
-        if state is not None:
-            self._expect_same(request, known)
-        matrix, notes = yield from _done(
-            lambda: known.schema.matrix(request.test),
-            sum(map(len, request.test.values())),
-        )
+        text = context.arrays["schema"].tobytes()
+
+        def read() -> tuple[_Known, Floats, tuple[str, ...]]:
+            known = self._known(text)
+            if state is not None:
+                self._expect_same(request, known)
+            return known, *known.schema.matrix(request.test)
+
+        # A schema with many categories takes long to parse.
+        size = max(len(text), sum(map(len, request.test.values())))
+        known, matrix, notes = yield from _done(read, size)
         parts = []
         for start in range(0, len(matrix), CHUNK):
             chunk = matrix[start : start + CHUNK]

@@ -172,6 +172,13 @@ def test_long_work_goes_to_a_thread_and_a_single_row_does_not(model):
     assert isinstance(call, Call)
 
 
+def test_a_schema_of_many_categories_is_read_in_a_thread(model):
+    words = np.array([f"{i:032d}" for i in range(600)])
+    asked = TabularRequest({"word": words[:1]}, {"word": words}, np.arange(600) % 2)
+    context = model.fit(asked)
+    assert isinstance(next(model.predictor.predict(bare(asked), context)), Host)
+
+
 def test_a_table_beyond_the_limits_is_refused_or_learned_in_parts(small):
     model = small(rows=16, features=6)
     asked = table(rows=50, columns=9, members=5)
