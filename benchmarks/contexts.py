@@ -5,10 +5,9 @@
 50 callers have a context each and ask for ten rows at a time. Beside them ONNX Runtime runs the
 same queries in this process on the server's core and does nothing else: no wire, no preprocessing,
 no ensemble; one query a call, or as many as it does best, merged beforehand at no charge. Then one
-caller asks for one row against 1,000. Each side is measured in turn. Without the model, one of the
-bundled size with random weights stands in: nothing here depends on what the weights say. Processor
-time stands beside the clock's: on a shared machine only the former is the program's own. Figures
-of an artefact that was given are printed and not kept.
+caller asks for one row against 1,000. Each side is measured in turn. Processor time stands beside
+the clock's: on a shared machine only the former is the program's own. Figures of an artefact that
+was given are printed and not kept.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +32,8 @@ from benchmarks.load.processes import generate
 from benchmarks.tables.bare import Bare, Measured, clock
 from benchmarks.tables.queries import Question, question
 from foretoken.client import Client
-from foretoken.models.artefact import WEIGHTS, Artefact
+from foretoken.models.artefact import Artefact
 from foretoken.models.catalog import bundled
-from foretoken.server.publish import publish
 
 CALLERS, ROWS, COLUMNS, ASKED = 50, 500, 20, 10
 TOGETHER = (2, 4, 8)  # queries in one call of the bare runtime
@@ -46,16 +43,15 @@ METHOD = "/foretoken.v1.Tabular/Predict"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default="tabpfn", help="a bundled model")
+    parser.add_argument("--model", default="tabpfn", choices=bundled(), help="a bundled model")
     parser.add_argument("--artefact", type=Path, help="folder of a model with graphs, instead")
-    parser.add_argument("--pipeline", default="ordered", help="of a stand-in")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     args = parser.parse_args()
     many = [question(i, ROWS, COLUMNS, ASKED) for i in range(CALLERS)]
     one = question(CALLERS, 1000, COLUMNS, 1)
     with tempfile.TemporaryDirectory() as scratch:
-        name, artefact = chosen(args.model, args.artefact, args.pipeline, Path(scratch))
+        name, artefact = chosen(args.model, args.artefact)
         bare = Bare(artefact)
         with served(name, artefact, Path(scratch)) as (server, client):
             result = {
@@ -69,25 +65,11 @@ def main() -> None:
         keep("contexts", {**result, "load": os.getloadavg()})
 
 
-def chosen(model: str, given: Path | None, pipeline: str, scratch: Path) -> tuple[str, Artefact]:
-    """What was given, or is bundled, or is of its size with random weights; and its name."""
+def chosen(model: str, given: Path | None) -> tuple[str, Artefact]:
+    """What was given, or is bundled; and its name."""
     if given is not None:
         return "given", Artefact.read(given)
-    folder = bundled().get(model)
-    if folder is not None:
-        return model, Artefact.read(folder)
-    import torch  # noqa: PLC0415
-    from safetensors.torch import save_file  # noqa: PLC0415
-
-    from foretoken.models.tabpfn.model import TabPFN, TabPFNConfig  # noqa: PLC0415
-
-    torch.manual_seed(0)
-    config = TabPFNConfig(256, layers=8, heads=4, mlp=512, shared=1, pipeline=pipeline)
-    source = scratch / "random"
-    source.mkdir()
-    save_file(TabPFN(config).state_dict(), source / WEIGHTS)
-    artefact = Artefact("tabpfn", asdict(config), {WEIGHTS: source / WEIGHTS})
-    return "tabpfn-random", publish(artefact, scratch / "published")
+    return model, Artefact.read(bundled()[model])
 
 
 @contextmanager

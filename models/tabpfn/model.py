@@ -34,7 +34,7 @@ class TabPFNConfig:
         heads: of attention.
         mlp: hidden width of MLPs and of the decoder.
         rows: most training rows of a table.
-        features: most columns of a table, after encoding.
+        features: most that a row shows: columns after encoding, and scores.
         classes: most classes.
         norm_first: pre-norm with a last norm (True), or the paper's post-norm.
         labels: "linear" embeds the class as a number, as the paper does; "table" looks it up.

@@ -24,7 +24,7 @@ from foretoken.models.tabpfn.columns import Floats, Table
 from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, GAIN, SCORES
 from foretoken.models.tabpfn.pipelines import Options
 from foretoken.models.tabpfn.regression import Kernel, centred, kernel_ridge, left_out, ridge
-from foretoken.models.tabpfn.ways import Way, encoded, ranks, shown, squashed
+from foretoken.models.tabpfn.ways import Encoding, encoded, ranks, shown, standardised
 
 __all__ = ["COLUMNS", "SCORES", "OrderedPipeline"]
 
@@ -37,6 +37,7 @@ class OrderedPipeline:
     version = 2
     every_column = False
     extra = SCORES
+    features = SCORES + COLUMNS
     defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.8})
 
     def members(self, columns: int, classes: int, options: Options) -> int:
@@ -56,6 +57,7 @@ class OrderedPipeline:
         counts = np.bincount(labels, minlength=classes)
         place = np.argsort(np.argsort(-counts, kind="stable"), kind="stable")
         chosen = [options.first + i for i in range(self.members(0, classes, options))]
+        # The same way stands there twice, and is known by its first place.
         ways = [WAYS.index(WAYS[i % len(WAYS)]) for i in chosen]
         arrays["way"] = np.array(ways)
         # Turns differ between members that look in the same way, and between neighbours.
@@ -119,7 +121,7 @@ class OrderedPipeline:
         source = arrays["source"][:, :E] + F * ranked[:, None]
         values = shown(given, source.ravel(), arrays["level"][:, :E].ravel())
         values = values.reshape(len(matrix), *source.shape)
-        z = squashed((values - arrays["mean"][:, :E]) / arrays["scale"][:, :E])  # [M, K, E]
+        z = standardised(values, arrays["mean"][:, :E], arrays["scale"][:, :E])  # [M, K, E]
         return z.transpose(1, 0, 2)
 
 
@@ -150,7 +152,7 @@ def _firsts(arrays: Arrays) -> dict[int, int]:
 
 
 def _member(
-    z: Floats, way: Way, named: Array, classes: int
+    z: Floats, encoding: Encoding, named: Array, classes: int
 ) -> tuple[Floats, Floats, dict[str, Array]]:
     """What a member learns from encoded columns z [N, E] and the classes' names for it [N].
 
@@ -166,10 +168,10 @@ def _member(
         return np.concatenate([values, np.full((COLUMNS - E, *values.shape[1:]), fill)])
 
     learned: dict[str, Array] = {
-        "source": padded(way.source[order]).astype(np.int64),
-        "level": padded(way.level[order]).astype(np.int64),
-        "mean": padded(way.mean[order]),
-        "scale": padded(way.scale[order] * sign, np.inf),
+        "source": padded(encoding.source[order]).astype(np.int64),
+        "level": padded(encoding.level[order]).astype(np.int64),
+        "mean": padded(encoding.mean[order]),
+        "scale": padded(encoding.scale[order] * sign, np.inf),
         "centre": padded(centre),
         "weights": padded(weights),
         "penalty": np.array(penalty),

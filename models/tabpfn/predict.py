@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from foretoken.errors import InvalidInput
+from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.contract import Array, Arrays, Call, Config, Context, Host, Steps
 from foretoken.models.tabpfn import classes as labelled
 from foretoken.models.tabpfn.columns import Floats, Schema, Table, learned
@@ -65,10 +65,19 @@ class TabularPredictor:
 
     Args:
         config: of the network, with all fields.
+
+    Raises:
+        Unsupported: the network is for another release of its pipeline.
     """
 
     def __init__(self, config: Config) -> None:
         self._pipeline = pipeline(config["pipeline"])
+        if self._pipeline.features not in (None, config["features"]):
+            raise Unsupported(
+                f"the model reads {config['features']} features of a row, but this release's "
+                f"pipeline {config['pipeline']!r} makes {self._pipeline.features}: the model is of "
+                "another release; use a newer version of it, or train again"
+            )
         self._limits = Limits(
             config["rows"], config["features"] - self._pipeline.extra, config["classes"]
         )
@@ -198,13 +207,14 @@ class TabularPredictor:
     def _answered(self, matrix: Floats, context: Context, known: _Known) -> Steps:
         """Probabilities [M, C] and uncertainty [M] of some rows."""
         arrays = [_of_shard(context.arrays, i) for i in range(len(known.columns))]
-        members = sum(len(cast("Arrays", state)["n"]) for state in context.states)
+        real = [cast("Arrays", state)["n"] for state in context.states]
+        members, seen = sum(map(len, real)), int(real[0][0])
 
         def features() -> NDArray[np.float32]:
             each = zip(arrays, known.columns, strict=True)
             return _stacked([self._pipeline.rows(own, matrix[:, some]) for own, some in each])
 
-        x = yield from _done(features, matrix.size * members)
+        x = yield from _done(features, max(matrix.size * members, len(matrix) * seen))
         calls, start = [], 0
         for state in context.states:
             end = start + len(cast("Arrays", state)["n"])

@@ -21,6 +21,7 @@ from foretoken.models.tabpfn.encoding import FLOOR, LENGTHS, PENALTIES, SMOOTHIN
 __all__ = ["Kernel", "centred", "kernel_ridge", "left_out", "ridge"]
 
 Singles = NDArray[np.float32]
+BLOCK = 1 << 18  # distances at a time: larger arrays go back to the system after each step
 
 
 def centred(labels: Array, classes: int) -> Floats:
@@ -90,7 +91,13 @@ class Kernel:
         """Scores [M, C] of rows z [M, E]."""
         points = z.astype(np.float32) * self.relevance
         sizes = np.einsum("ij,ij->i", points, points)
-        return _near(_apart(points, sizes, self.points, self.sizes), self.reach) @ self.weights
+        made = np.empty((len(z), self.weights.shape[1]), np.float32)
+        block = max(1, BLOCK // len(self.points))
+        for start in range(0, len(z), block):
+            rows = slice(start, start + block)
+            apart = _apart(points[rows], sizes[rows], self.points, self.sizes)
+            made[rows] = _near(apart, self.reach) @ self.weights
+        return made
 
     def left_out(self, target: Floats) -> Floats:
         """Scores of the training rows [N, C], each by a fit to all others."""
@@ -141,8 +148,8 @@ def _apart(points: Singles, sizes: Singles, seen: Singles, seen_sizes: Singles) 
 
 
 def _near(apart: Singles, reach: Array) -> Singles:
-    near: Singles = np.exp(apart / -np.float32(reach))
-    return near
+    near: Singles = apart / -np.float32(reach)
+    return np.exp(near, out=near)
 
 
 def _inverse_factor(matrix: Singles) -> Singles:

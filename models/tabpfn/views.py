@@ -114,7 +114,7 @@ def _standardised(value: Tensor, N: int) -> Tensor:
     mean = seen.nanmean(1, keepdim=True).nan_to_num()
     var = (seen - mean).square().nanmean(1, keepdim=True).nan_to_num()
     z = (value - mean) / var.sqrt().clamp_min(1e-12)
-    z = torch.where(var > 1e-12 * (1 + mean.square()), z, 0.0).nan_to_num(nan=0.0)
+    z = torch.where(var > 1e-12 * mean.square(), z, 0.0).nan_to_num(nan=0.0)
     size = z.abs()
     return torch.where(size > TAIL, z.sign() * (TAIL + (size - TAIL).clamp_min(0).log1p()), z)
 

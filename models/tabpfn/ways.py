@@ -15,14 +15,14 @@ from foretoken.models.contract import Arrays
 from foretoken.models.tabpfn.columns import Floats, Table
 from foretoken.models.tabpfn.encoding import LEVELS, TAIL
 
-__all__ = ["Way", "encoded", "ranks", "shown", "squashed"]
+__all__ = ["Encoding", "encoded", "ranks", "shown", "standardised"]
 
 LEAST, MOST = 5e-5, 1 - 5e-5  # of ranks in (0, 1)
 VALUE, GAP = -1, -2  # what an encoded column shows when it is not a category's number
 
 
 @dataclass(frozen=True)
-class Way:
+class Encoding:
     """What is learned of a table for one way to look at it, classes apart; all [E]."""
 
     source: NDArray[np.int64]
@@ -31,14 +31,20 @@ class Way:
     scale: Floats
 
 
-def encoded(table: Table, arrays: Arrays, way: tuple[bool, bool]) -> tuple[Floats, Way]:
-    """All encoded columns of the training rows [N, E], not yet in order, and what made them."""
+def encoded(table: Table, arrays: Arrays, way: tuple[bool, bool]) -> tuple[Floats, Encoding]:
+    """All encoded columns of the training rows [N, E], not yet in order, and what made them.
+
+    Args:
+        table: the training rows.
+        arrays: ``numeric`` and ``ranked``, see ``ranks``.
+        way: to look at it: whether numbers are ranked, and whether categories become indicators.
+    """
     ranked, indicators = way
     matrix, missing = table.matrix, np.isnan(table.matrix)
     source: list[int] = []
     level: list[int] = []
     for j, categorical in enumerate(table.categorical.tolist()):
-        levels = int(np.nanmax(matrix[:, j])) + 1 if categorical else 0
+        levels = int(np.nanmax(matrix[:, j], initial=-1)) + 1 if categorical else 0
         shows = list(range(levels)) if indicators and 1 < levels <= LEVELS else [VALUE]
         shows += [GAP] if missing[:, j].any() else []
         source += [j] * len(shows)
@@ -49,10 +55,11 @@ def encoded(table: Table, arrays: Arrays, way: tuple[bool, bool]) -> tuple[Float
     real = ~np.isnan(values)
     count = np.maximum(real.sum(axis=0), 1)
     mean = np.where(real, values, 0.0).sum(axis=0) / count
-    variance = (np.where(real, values - mean, 0.0) ** 2).sum(axis=0) / count
-    flat = variance <= 1e-12 * (1 + mean**2)
+    with np.errstate(over="ignore"):  # a column of such values is left to those that see ranks
+        variance = (np.where(real, values - mean, 0.0) ** 2).sum(axis=0) / count
+    flat = variance <= 1e-12 * mean**2
     scale = np.where(flat, np.inf, np.sqrt(np.where(flat, 1.0, variance)))
-    return squashed((values - mean) / scale), Way(columns, parts, mean, scale)
+    return standardised(values, mean, scale), Encoding(columns, parts, mean, scale)
 
 
 def shown(given: Floats, source: NDArray[np.int64], level: NDArray[np.int64]) -> Floats:
@@ -75,16 +82,21 @@ def ranks(matrix: Floats, arrays: Arrays) -> Floats:
     for g, (column, values) in enumerate(zip(seen.T.copy(), given.T, strict=True)):
         below[:, g] = column.searchsorted(values)
         upto[:, g] = column.searchsorted(values, "right")
-    count = len(seen) - np.isnan(seen[-1:]).any() * np.isnan(seen).sum(axis=0)
+    count = len(seen) - np.isnan(seen).sum(axis=0)
     made = ndtri(np.minimum(np.maximum(((below + upto) / 2 + 0.5) / (count + 1), LEAST), MOST))
     made[np.isnan(given)] = np.nan
     ranked[:, numeric] = made
     return ranked
 
 
-def squashed(z: Floats) -> Floats:
-    """Tails grow logarithmically; what is missing becomes 0, the mean."""
-    size = np.abs(z)
+def standardised(values: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Values in standard deviations, the tails squashed; what is missing becomes 0, the mean.
+
+    Any finite value gives a finite one.
+    """
+    with np.errstate(over="ignore"):
+        z = (values - mean) / scale
+    size = np.minimum(np.abs(z), np.finfo(np.float64).max)
     tail = np.copysign(TAIL + np.log1p(np.maximum(size - TAIL, 0.0)), z)
     found: Floats = np.where(size > TAIL, tail, z)
     found[np.isnan(found)] = 0.0

@@ -11,6 +11,7 @@ import torch
 
 from foretoken.models.catalog import family
 from foretoken.models.contract import Arrays, Steps
+from foretoken.models.tabpfn.encoding import COLUMNS, SCORES
 from foretoken.models.tabpfn.predict import TabularPredictor
 from foretoken.server.engine.drive import alone
 
@@ -66,10 +67,11 @@ def model(small):
     return small()
 
 
-@pytest.fixture(params=["v1", "ordered"])
+@pytest.fixture(params=[("v1", 100), ("ordered", SCORES + COLUMNS)], ids=["v1", "ordered"])
 def either(small, request):
     """A model of each pipeline."""
-    return small(pipeline=request.param)
+    name, features = request.param
+    return small(pipeline=name, features=features)
 
 
 @pytest.fixture(scope="session")

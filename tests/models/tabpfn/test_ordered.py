@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from itertools import product
+from operator import itemgetter
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +14,7 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import roc_auc_score
 
 from foretoken.models.tabpfn.columns import Table
-from foretoken.models.tabpfn.encoding import CLASSES, GAIN, SCORES, SMOOTHINGS
+from foretoken.models.tabpfn.encoding import CLASSES, GAIN, LENGTHS, SCORES, SMOOTHINGS
 from foretoken.models.tabpfn.ordered import WAYS, OrderedPipeline
 from foretoken.models.tabpfn.pipelines import Options
 from foretoken.models.tabpfn.prior import sample
@@ -89,19 +93,24 @@ def test_a_row_left_out_of_the_kernel_is_scored_by_the_others():
     kernel = Kernel.of(arrays, str(int(arrays["way"][0])))
     C = int(y.max()) + 1
     target = np.eye(C)[y[:N]] - np.eye(C)[y[:N]].mean(axis=0)
-    near = np.exp(-cdist(kernel.points, kernel.points, "sqeuclidean") / kernel.reach)
-    smoothing = min(
-        SMOOTHINGS,
-        key=lambda s: abs(np.linalg.solve(near + s * N * np.eye(N), target) - kernel.weights).max(),
-    )
+    apart = cdist(kernel.points, kernel.points, "sqeuclidean")
+    centre = kernel.points - kernel.points.mean(axis=0)
+    usual = 2 * (centre.astype(np.float64) ** 2).sum(axis=1).mean()
+
+    def left_out(length, smoothing):
+        """Each row's scores by a fit to all others, and their squared error."""
+        near, out = np.exp(-apart / (length * usual)), np.empty_like(target)
+        for left in range(N):
+            others = np.delete(np.arange(N), left)
+            ridge = KernelRidge(alpha=smoothing * N, kernel="precomputed")
+            ridge.fit(near[np.ix_(others, others)], target[others])
+            out[left] = ridge.predict(near[[left]][:, others])[0]
+        return ((out - target) ** 2).sum(), out
+
+    _, wanted = min((left_out(*grid) for grid in product(LENGTHS, SMOOTHINGS)), key=itemgetter(0))
     rows = pipeline.training_rows(arrays, x[:N], y[:N])[0]
     named = CLASSES + arrays["names"][0]
-    for left in range(0, N, 7):
-        others = np.delete(np.arange(N), left)
-        ridge = KernelRidge(alpha=smoothing * N, kernel="precomputed")
-        ridge.fit(near[np.ix_(others, others)], target[others])
-        wanted = ridge.predict(near[[left]][:, others])[0]
-        np.testing.assert_allclose(rows[left, named] / GAIN, wanted, atol=1e-4)
+    np.testing.assert_allclose(rows[:, named] / GAIN, wanted, atol=1e-4)
 
 
 def test_the_kernel_knows_interactions_that_no_line_knows():
@@ -115,6 +124,39 @@ def test_the_kernel_knows_interactions_that_no_line_knows():
     linear, near = rows[:, 1] - rows[:, 0], rows[:, CLASSES + 1] - rows[:, CLASSES]
     assert roc_auc_score(truth, near) > 0.99
     assert roc_auc_score(truth, linear) < 0.8
+
+
+def test_a_column_without_a_category_and_huge_values_have_finite_features():
+    x, y, categorical, N = drawn(1)
+    categorical = np.append(categorical, True)
+    x = np.column_stack([x, np.full(len(x), np.nan)])  # as a part of a table may have it
+    number = np.flatnonzero(~categorical)[0]
+    x[N:, number] = [*([-1.7e308, 1.7e308] * 15)]
+    pipeline, arrays = fitted(x, y, categorical, N)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isfinite(pipeline.training_rows(arrays, x[:N], y[:N])).all()
+        assert np.isfinite(pipeline.rows(arrays, x[N:])).all()
+
+
+def test_a_unit_means_nothing():
+    x, y, categorical, N = drawn(5)
+    _, arrays = fitted(x, y, categorical, N)
+    pipeline, others = fitted(np.where(categorical, x, x * 1e-9), y, categorical, N)
+    scaled = pipeline.rows(others, np.where(categorical, x, x * 1e-9)[N:])
+    np.testing.assert_allclose(scaled, pipeline.rows(arrays, x[N:]), atol=2e-4)
+
+
+def test_a_row_alone_is_the_row_in_company_however_many_were_learned():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (2048, 4)).astype(np.float64)
+    x += rng.normal(0, 0.1, x.shape)
+    y = (x[:, 0] > 0.5).astype(np.int64) ^ (x[:, 1] > 0.5)
+    pipeline, arrays = fitted(x, y, np.zeros(4, bool), 1024)
+    whole = pipeline.rows(arrays, x[1024:])
+    for i in (0, 500, 1023):
+        alone = pipeline.rows(arrays, x[1024 + i : 1025 + i])
+        np.testing.assert_allclose(alone[:, 0], whole[:, i], atol=5e-5)
 
 
 def test_the_order_of_columns_and_the_names_of_classes_say_nothing():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.contract import Call, Host
+from foretoken.models.tabpfn.model import TabPFNConfig
+from foretoken.models.tabpfn.predict import TabularPredictor
 from foretoken.models.tasks import TabularRequest
 from foretoken.server.contexts import states
 
@@ -170,6 +172,12 @@ def test_long_work_goes_to_a_thread_and_a_single_row_does_not(model):
     steps.close()
     (call,) = next(model.predictor.predict(rows_of(bare(asked), slice(1)), context))
     assert isinstance(call, Call)
+
+
+def test_a_model_of_another_release_is_refused():
+    config = {**asdict(TabPFNConfig(16, 1, 1, 16)), "pipeline": "ordered", "features": 110}
+    with pytest.raises(Unsupported, match=r"110 features.*120"):
+        TabularPredictor(config)
 
 
 def test_a_schema_of_many_categories_is_read_in_a_thread(model):
