@@ -37,7 +37,7 @@ class OrderedPipeline:
     version = 2
     every_column = False
     extra = SCORES
-    features = SCORES + COLUMNS
+    features: int | None = SCORES + COLUMNS
     defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.8})
 
     def members(self, columns: int, classes: int, options: Options) -> int:
