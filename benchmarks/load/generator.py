@@ -42,6 +42,7 @@ class Job:
         channels: connections, each a socket of its own.
         metadata: sent with every call.
         timeout: of every call, in seconds.
+        wait: calls wait for a connection instead of failing at once while there is none.
     """
 
     target: str
@@ -53,6 +54,7 @@ class Job:
     channels: int = 4
     metadata: tuple[tuple[str, str], ...] = ()
     timeout: float | None = 10.0
+    wait: bool = False
 
     def dumped(self) -> str:
         """As JSON."""
@@ -197,7 +199,7 @@ class Load:
         payload = job.payloads[number % len(job.payloads)]
         error: grpc.aio.AioRpcError | None = None
         try:
-            await call(payload, metadata=job.metadata, timeout=job.timeout)
+            await call(payload, metadata=job.metadata, timeout=job.timeout, wait_for_ready=job.wait)
         except grpc.aio.AioRpcError as e:
             error = e
         if due >= self._start:

@@ -34,12 +34,14 @@ def two_versions(tmp_path_factory, tiny_lcpfn):
             yield server, registry
 
 
-def job(server, seconds: float):
+def job(server, seconds: float, *, wait: bool = False):
     from benchmarks.load.generator import Job
     from benchmarks.load.messages import INFER, curve
 
     payload = curve(VALUES, AT, "curves")
-    return Job(server.address, INFER, (payload,), seconds=seconds, callers=CALLERS, timeout=20)
+    return Job(
+        server.address, INFER, (payload,), seconds=seconds, callers=CALLERS, timeout=20, wait=wait
+    )
 
 
 def flips(two_versions, seconds: float) -> None:
@@ -78,10 +80,14 @@ def test_no_call_fails_in_a_minute_of_moves(two_versions):
 
 
 def test_a_killed_worker_fails_only_what_it_had_in_flight(two_versions):
+    """Bare calls, which nothing repeats, and which wait while gRPC connects again.
+
+    A caller may lose two: the one in flight, and one that went out before gRPC saw the end.
+    """
     from benchmarks.load.processes import generating
 
     server, _ = two_versions
-    with Client(server.address) as ours, generating(job(server, 6.0)) as load:
+    with Client(server.address) as ours, generating(job(server, 6.0, wait=True)) as load:
         time.sleep(1.5)
         victim = server.workers[0]
         os.kill(victim, signal.SIGKILL)
@@ -94,6 +100,6 @@ def test_a_killed_worker_fails_only_what_it_had_in_flight(two_versions):
         result = load.result()
     failed = {code: count for code, count in result.codes.items() if code != "OK"}
     assert set(failed) <= {"UNAVAILABLE"}
-    assert sum(failed.values()) <= CALLERS
+    assert sum(failed.values()) <= 2 * CALLERS, result.details
     assert answers > 3
     assert result.codes["OK"] > CALLERS
