@@ -13,22 +13,32 @@ import contextlib
 import os
 import socket
 import stat
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from foretoken.server.settings import Settings
 
-__all__ = ["Connections", "longest_hand_over"]
+__all__ = ["Connections", "longest_hand_over", "waiting"]
 
 DESCRIPTORS = Path("/proc/self/fd")
 JITTER = 1.1
 ROUND_TRIP = 1.0  # seconds
 LOOK = 0.2  # seconds between looks at who is still there
+QUEUE = struct.Struct("24xI")  # of struct tcp_info: connections of a listening socket to accept
+ACCEPTING = 1.0  # seconds that the queue may take to be empty
 
 
 def longest_hand_over(settings: Settings) -> float:
     """Seconds until every connection has reached its age, which differs by a tenth, and gone."""
     return settings.age * JITTER + ROUND_TRIP
+
+
+def waiting(listening: socket.socket) -> int:
+    """Connections that the kernel has made for a listening socket and nobody has accepted yet."""
+    info = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, QUEUE.size)
+    return int(QUEUE.unpack(info)[0])
 
 
 class Connections:
@@ -41,11 +51,17 @@ class Connections:
     def __init__(self, port: int) -> None:
         self._port = port
 
-    def refuse_new(self) -> int:
-        """Stop listening; returns how many sockets did."""
+    async def refuse_new(self) -> int:
+        """Stop listening; returns how many sockets did.
+
+        Each does when nobody waits to be accepted, since the kernel resets those who do.
+        """
         stopped = 0
         for own in self._sockets():
             if own.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                end = time.monotonic() + ACCEPTING
+                while waiting(own) and time.monotonic() < end:
+                    await asyncio.sleep(0)
                 own.shutdown(socket.SHUT_RDWR)
                 stopped += 1
         return stopped

@@ -97,7 +97,7 @@ class Serving:
         Streams may outlast it.
         """
         await self._http.stop()
-        if self._connections.refuse_new():
+        if await self._connections.refuse_new():
             await self._connections.gone(longest_hand_over(self._settings))
 
     async def stop(self) -> None:
