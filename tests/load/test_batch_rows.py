@@ -34,7 +34,7 @@ def test_a_row_of_a_batch_is_the_row_alone(server, channel):
     with concurrent.futures.ThreadPoolExecutor(CALLERS) as callers:
         together = list(callers.map(answer, range(CURVES)))
     assert until(lambda: batches(server)[1] >= rows + CURVES, SHARED * 10)
-    assert batches(server)[0] - count < CURVES / 2, "nothing was batched"
+    assert batches(server)[0] - count < 0.8 * CURVES, "nothing was batched"
     for one, other in zip(alone, together, strict=True):
         for name, array in one.items():
             np.testing.assert_allclose(other[name], array, rtol=0, atol=1e-5)

@@ -143,6 +143,8 @@ def run(shop: Shop, examples: int) -> None:
         for step in steps:
             shop.do(*step)
 
+    for what in ("inline", "fit", "ask"):  # one miss and one hit at least
+        shop.do(what, 0, "toy", 0, turned=False)
     check()
     assert shop.hits[True] > 0
     assert shop.hits[False] > 0
