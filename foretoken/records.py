@@ -213,6 +213,7 @@ class ContextRecord(Record):
         created: when it was fitted, UTC.
         used: when it last answered, UTC, within some minutes.
         expires: when it is forgotten unless it is used before, UTC; None: never.
+        texts: names of the columns that held text.
     """
 
     id: str
@@ -227,6 +228,7 @@ class ContextRecord(Record):
     created: datetime
     used: datetime
     expires: datetime | None = None
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class FitResponse(_message.Message):
     def __init__(self, context: _Optional[_Union[Context, _Mapping]] = ..., cache: _Optional[_Union[Cache, str]] = ..., notes: _Optional[_Iterable[str]] = ..., seconds: _Optional[float] = ...) -> None: ...
 
 class Context(_message.Message):
-    __slots__ = ("id", "model", "version", "rows", "columns", "classes", "members", "nbytes", "kept_nbytes", "created", "used", "expires")
+    __slots__ = ("id", "model", "version", "rows", "columns", "classes", "members", "nbytes", "kept_nbytes", "created", "used", "expires", "texts")
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class Context(_message.Message):
     CREATED_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     version: int
@@ -134,7 +135,8 @@ class Context(_message.Message):
     created: float
     used: float
     expires: float
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[str]] = ..., members: _Optional[int] = ..., nbytes: _Optional[int] = ..., kept_nbytes: _Optional[int] = ..., created: _Optional[float] = ..., used: _Optional[float] = ..., expires: _Optional[float] = ...) -> None: ...
+    texts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., rows: _Optional[int] = ..., columns: _Optional[_Iterable[str]] = ..., classes: _Optional[_Iterable[str]] = ..., members: _Optional[int] = ..., nbytes: _Optional[int] = ..., kept_nbytes: _Optional[int] = ..., created: _Optional[float] = ..., used: _Optional[float] = ..., expires: _Optional[float] = ..., texts: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("model", "context_id", "training", "test", "uncertainty", "key")

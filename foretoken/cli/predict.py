@@ -64,21 +64,25 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Classify the rows of a table by rows whose classes are known."""
-    if (train is None) == (context is None) or (train is None) != (target is None):
-        raise InvalidInput("give --train and --target, or --context")
+    _expect_either(train, target, context)
     if out is not None:
         expect_table(out)
     left = set(_list(leave_out))
-    known = None if train is None else open_table(train, text=frozenset(_list(text)))
+    texts = frozenset(_list(text))
+    known = None if train is None else open_table(train, text=texts)
     with _open(server, data_dir) as contexts:
-        asked = open_table(test, _expected(known), frozenset(_list(text)))
-        if asked.rows == 0:
-            raise InvalidInput(f"{test} has no rows to classify")
         if known is None:
             record = _record(contexts, model, str(context))
             names: Sequence[str] = record.columns
+            kinds: Mapping[str, str] = dict.fromkeys(record.texts, "text")
         else:
             names = _features(known, str(train), str(target), left)
+            kinds = _expected(known)
+        asked = open_table(test, kinds, texts)
+        if asked.rows == 0:
+            raise InvalidInput(f"{test} has no rows to classify")
+        if strange := sorted(texts.difference(asked.names, known.names if known else names)):
+            raise InvalidInput(f"--text names {strange}, which are no columns of {train or test}")
         _expect_columns(asked, test, names, left | {target or ""})
         if known is not None:
             options = _options(members, seed, limit)
@@ -103,10 +107,21 @@ def _open(server: Asked | None, data_dir: Path | None) -> Iterator[Contexts]:
         yield Local(local)
 
 
-def _expected(known: Source | None) -> Mapping[str, str]:
+def _expect_either(train: Path | None, target: str | None, context: str | None) -> None:
+    if train is not None and context is not None:
+        raise InvalidInput("give --train and --target, or --context, not both")
+    if train is None and context is None:
+        raise InvalidInput("give --train and --target, or --context")
+    if train is not None and target is None:
+        raise InvalidInput("--target is missing: the column of --train with the classes")
+    if context is not None and target is not None:
+        raise InvalidInput("--target goes with --train; a context knows its classes")
+
+
+def _expected(known: Source) -> Mapping[str, str]:
     """Kinds of the columns to classify; where integers were learned from, any number will do."""
-    kinds = {} if known is None else known.kinds
-    return {name: "number" if kind == "integer" else kind for name, kind in kinds.items()}
+    kinds = known.kinds.items()
+    return {name: "number" if kind == "integer" else kind for name, kind in kinds}
 
 
 def _record(contexts: Contexts, model: str, context: str) -> ContextRecord:

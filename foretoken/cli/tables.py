@@ -249,7 +249,7 @@ def _lines(path: Path) -> Iterator[Iterator[tuple[int, list[str]]]]:
             reader = csv.reader(f, strict=True)
             yield ((reader.line_num, row) for row in _rows(reader))
     except (UnicodeDecodeError, csv.Error) as e:
-        raise InvalidInput(f"{path} is not a CSV file in UTF-8: {e}") from e
+        raise InvalidInput(f"{path} is not a CSV file in UTF-8: {e}; save it as such") from e
     except OSError as e:
         raise Unavailable(f"cannot read {path}: {e.strerror or e}") from e
 

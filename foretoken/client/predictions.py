@@ -130,6 +130,7 @@ def context_of(said: wire.Context) -> ContextRecord:
             created=datetime.fromtimestamp(said.created, UTC),
             used=datetime.fromtimestamp(said.used, UTC),
             expires=datetime.fromtimestamp(said.expires, UTC) if said.HasField("expires") else None,
+            texts=tuple(said.texts),
         )
     except (ValueError, OverflowError, OSError) as e:
         raise InternalError(f"the reply is malformed: {e}", id="") from e

@@ -30,6 +30,7 @@ __all__ = ["TabularPredictor"]
 
 GROUP = 4  # members in one call
 CHUNK = 1024  # test rows in one call
+MANY = 20  # categories from which a column may only name rows
 INLINE = 1 << 14  # numbers that are computed at once, rather than in a thread
 LEAST = 1e-300  # probability whose logarithm is taken
 VERSION = 1  # of what this module does; the pipeline has one of its own
@@ -281,12 +282,25 @@ def _used(table: Table, *, every: bool) -> tuple[NDArray[np.intp], list[str]]:
             notes.append(f"column {name!r} repeats {twin!r} and is not used")
         else:
             used.append(j)
+            if table.categorical[j] and (note := _names_rows(column[~missing])):
+                notes.append(f"column {name!r} {note}")
     if not used:
         raise InvalidInput(
             "no column tells rows apart, all are constant or empty: give one that holds at least "
             "two values"
         )
     return np.array(list(range(len(table.names))) if every else used, np.intp), notes
+
+
+def _names_rows(codes: Floats) -> str:
+    """What is to be said of a column of categories if hardly any of them comes back."""
+    many = len(np.unique(codes))
+    if many < MANY or many < len(codes) / 2:
+        return ""
+    return (
+        f"has {many} categories in {len(codes)} rows, which tell little of other rows: leave it "
+        "out if it names rows; give dates as numbers"
+    )
 
 
 def _parts_note(chosen: Sequence[Shard], rows: int, columns: int) -> str:

@@ -181,6 +181,7 @@ class Contexts:
             created=now,
             used=now,
             expires=expiry(now, self._settings.context_ttl),
+            texts=tuple(texts(request.train)),
         )
         return StoredContext(
             record,
@@ -190,7 +191,6 @@ class Contexts:
             table_size=0,
             kept_digest=None,
             notes=_in_context(loaded).notes(made),
-            texts=tuple(texts(request.train)),
         )
 
     # -- answering --------------------------------------------------------------------------------
@@ -312,9 +312,9 @@ class Contexts:
         """See ``Plane.texts``."""
         opened = self._opened.peek(context)
         if opened is not None and _current(opened, terms):
-            return frozenset(opened.stored.texts)  # they never change
+            return frozenset(opened.stored.record.texts)  # they never change
         found = await asyncio.to_thread(self._store.find, context, terms.caller.tenant)
-        return frozenset(found.texts)
+        return frozenset(found.record.texts)
 
     async def delete(self, context: str, terms: Terms) -> None:
         """See ``Plane.delete_context``."""

@@ -54,7 +54,8 @@ def no_context(context: str) -> NotFound:
     if not _ID.fullmatch(context):
         return NotFound(
             f"{context[:80]!r} is not the id of a context, which is ctx- and 64 hex digits: give "
-            "one that a fit has returned, or that `foretoken contexts list` shows"
+            "one that a fit has returned, or that `foretoken contexts list` shows; the name of a "
+            "model goes with labelled rows, not alone"
         )
     return NotFound(f"no context {context!r}; it was deleted, has expired or never was: fit again")
 

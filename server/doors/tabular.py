@@ -283,4 +283,5 @@ def _context(kept: ContextRecord) -> wire.Context:
         created=kept.created.timestamp(),
         used=kept.used.timestamp(),
         expires=None if kept.expires is None else kept.expires.timestamp(),
+        texts=kept.texts,
     )

@@ -50,7 +50,6 @@ class StoredContext:
         table_digest, table_size: of the blob with its training set.
         kept_digest: of the blob with its state, if there is one.
         notes: choices that its fit made for the caller.
-        texts: names of its columns of text.
         problem: what is wrong with the training set's blob, empty if nothing is known to be.
         gone: when its version was deleted, and its data with it.
     """
@@ -62,7 +61,6 @@ class StoredContext:
     table_size: int
     kept_digest: str | None
     notes: tuple[str, ...] = ()
-    texts: tuple[str, ...] = ()
     problem: str = ""
     gone: datetime | None = None
 
@@ -108,7 +106,7 @@ def add(connection: Connection, new: StoredContext) -> None:
         "kept_digest": new.kept_digest,
         "kept_size": record.kept_nbytes,
         "notes": list(new.notes),
-        "texts": list(new.texts),
+        "texts": list(record.texts),
         "problem": new.problem,
         "created": record.created,
         "used": record.used,
@@ -256,6 +254,7 @@ def _stored(row: Row[Any]) -> StoredContext:
         created=row.created,
         used=row.used,
         expires=row.expires,
+        texts=tuple(row.texts),
     )
     return StoredContext(
         record,
@@ -265,7 +264,6 @@ def _stored(row: Row[Any]) -> StoredContext:
         row.table_size,
         row.kept_digest,
         tuple(row.notes),
-        tuple(row.texts),
         row.problem,
         row.gone,
     )

@@ -286,6 +286,7 @@ def test_what_cannot_be_learned_from_is_refused(refused, tmp_path):
     assert "empty in row 8" in refused(train=_write(tmp_path / "b.csv", rows))
     assert "members" in refused("--members", 99)
     assert "'weight'" in refused("--categorical", "weight")
+    assert "['code']" in refused("--text", "count,code")
     assert "no file" in refused(train=tmp_path / "none.csv")
     (tmp_path / "bad.parquet").write_bytes(b"nothing")
     assert "not a Parquet file" in refused(train=tmp_path / "bad.parquet")
@@ -297,9 +298,25 @@ def test_what_cannot_be_learned_from_is_refused(refused, tmp_path):
 def test_train_or_context(call, test):
     status, _, err = call("tiny", "--test", test)
     assert (status, "give --train and --target, or --context" in err) == (2, True)
-    status, _, err = call("tiny", "--context", "ctx-" + "0" * 64, "--test", test)
-    assert status == 2
-    assert err.startswith("error: ")
+    context = ["--context", "ctx-" + "0" * 64, "--test", test]
+    for words, said in (
+        (context, "no context"),
+        ([*context, "--train", test, "--target", "kind"], "not both"),
+        ([*context, "--target", "kind"], "--target goes with --train"),
+        (["--train", test, "--test", test], "--target is missing"),
+    ):
+        status, _, err = call("tiny", *words)
+        assert (status, err.startswith("error: "), said in err) == (2, True, True)
+
+
+def test_a_context_knows_which_columns_were_text(call, train, test):
+    files = ["--train", train, "--target", "kind", "--leave-out", "id"]
+    asked = ["--test", test, "--json"]
+    status, fitted, err = call("tiny", *files, *asked, "--text", "count")
+    context = err.split("Kept as ")[1].split(",")[0]
+    assert status == 0
+    again = call("tiny", "--context", context, *asked, "--leave-out", "id")
+    assert again[:2] == (0, fitted)
 
 
 def test_a_context_belongs_to_its_model(call, train, test):

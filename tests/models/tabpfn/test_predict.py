@@ -243,6 +243,16 @@ def test_columns_without_use_are_told(model):
     )
 
 
+def test_a_column_that_names_rows_is_told(model):
+    asked = table()
+    days = np.array([f"2026-01-{day + 1:02}" for day in range(30)])
+    more = {"often": days[np.arange(30) % 12], "day": days}
+    test = {name: values[:7] for name, values in more.items()}
+    asked = replace(asked, train={**asked.train, **more}, test={**asked.test, **test})
+    (note,) = model.predict(asked).notes
+    assert note.startswith("column 'day' has 30 categories in 30 rows")
+
+
 def test_new_categories_are_accepted_and_told(model):
     asked = table()
     town = np.array(["a", "b", "c"])[np.arange(30) % 3]
