@@ -28,15 +28,19 @@ def sizes(tensors: Sequence[Tensor], arrays: Arrays) -> dict[str, int]:
         InvalidInput: if an array is missing, or its dtype or shape is not what was declared.
     """
     found: dict[str, int] = {}
+    fitting: dict[tuple[int | str, ...], tuple[int, ...]] = {}  # shapes: most tensors share one
     for tensor in tensors:
         array = arrays.get(tensor.name)
         if array is None:
             raise InvalidInput(f"tensor {tensor.name!r} is missing; given are {sorted(arrays)}")
-        fits = array.ndim == len(tensor.dims) and array.dtype == BITS.get(
-            tensor.dtype, tensor.dtype
-        )
-        for dim, length in zip(tensor.dims, array.shape, strict=False):
-            fits &= (found.setdefault(dim, length) if isinstance(dim, str) else dim) == length
+        dims, shape = tensor.dims, array.shape
+        fits = array.dtype == BITS.get(tensor.dtype, tensor.dtype)
+        if fitting.get(dims) != shape:
+            fits &= len(dims) == len(shape)
+            for dim, length in zip(dims, shape, strict=False):
+                fits &= (found.setdefault(dim, length) if isinstance(dim, str) else dim) == length
+            if fits:
+                fitting[dims] = shape
         if not fits:
             raise InvalidInput(
                 f"tensor {tensor.name!r} must be {tensor.dtype} {list(tensor.dims)}, "

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import is_
 
 from foretoken.errors import DeadlineExceeded, InvalidInput
 from foretoken.models.contract import Array, Arrays, Graph
@@ -45,7 +44,7 @@ class Item:
     """A call that waits or runs: its inputs and reads, and where its outputs go."""
 
     inputs: Arrays
-    reads: Sequence[Array]  # of these
+    state: tuple[int, ...]  # ids of the arrays among them that it reads, alive as long as these
     sizes: batches.Sizes
     extent: Extent
     tokens: int
@@ -116,9 +115,9 @@ class Lane:
         """A call on this lane; errors as for ``measure``."""
         sizes = self.measure(inputs)
         reads = [inputs[name] for name in self._reads]
-        copied = sum(array.nbytes for array in reads)
-        extent, tokens = Extent.of(sizes), self.weigh(sizes)
-        return Item(inputs, reads, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
+        copied = sum([array.nbytes for array in reads])
+        extent, tokens, state = Extent.of(sizes), self.weigh(sizes), tuple(map(id, reads))
+        return Item(inputs, state, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
 
     def add(self, item: Item, priority: int) -> None:
         """Let an item wait."""
@@ -169,22 +168,19 @@ class Lane:
 
     def along(self, items: Sequence[Item]) -> str:
         """The axis on which items of a batch are stacked: that of rows, if they read one state."""
-        if self.graph.rows is None or not all(self._same_state(items[0], i) for i in items):
+        if self.graph.rows is None or any(items[0].state != item.state for item in items):
             return batches.BATCH
         return self.graph.rows
-
-    def _same_state(self, one: Item, other: Item) -> bool:
-        return all(map(is_, one.reads, other.reads))
 
     def _on_same_state(self, first: Item, others: Sequence[Item]) -> list[int]:
         """Those, by index, that read the very arrays that ``first`` reads: none is copied."""
         if self.graph.rows is None:
             return []
-        taken, tokens = [], first.tokens
-        for i, item in enumerate(others):
-            if tokens + item.tokens <= self.limits.batch_tokens and self._same_state(first, item):
+        taken, tokens, state = [], first.tokens, first.state
+        for i in [i for i, item in enumerate(others) if item.state == state]:
+            if tokens + others[i].tokens <= self.limits.batch_tokens:
                 taken.append(i)
-                tokens += item.tokens
+                tokens += others[i].tokens
         return taken
 
     def _alike(self, first: Item, others: Sequence[Item]) -> list[int]:
