@@ -147,15 +147,9 @@ class TabularRequest:
 
     def __post_init__(self) -> None:
         for part, columns in (("test", self.test), ("train", self.train)):
-            for name, column in columns.items():
-                if getattr(column, "ndim", 1) != 1:
-                    raise InvalidInput(
-                        f"{part} column {name!r} has shape {column.shape}; one value for each row "
-                        "is needed"
-                    )
-            lengths = {name: len(column) for name, column in columns.items()}
-            if len(set(lengths.values())) > 1:
-                raise InvalidInput(f"{part} columns must have one length, not {lengths}")
+            shapes = {getattr(column, "shape", None) for column in columns.values()}
+            if columns and (len(shapes) > 1 or len(shapes.pop() or ()) != 1):
+                self._expect_lists(part, columns)
         if self.context is not None and (self.train or self.target is not None):
             raise InvalidInput("give either a context or rows to learn from, not both")
         if self.train and self.test and (differing := set(self.train) ^ set(self.test)):
@@ -171,6 +165,18 @@ class TabularRequest:
                 )
         if unknown := self.categorical - set(self.train or self.test):
             raise InvalidInput(f"categorical names columns that there are not: {sorted(unknown)}")
+
+    @staticmethod
+    def _expect_lists(part: str, columns: Mapping[str, Array]) -> None:
+        for name, column in columns.items():
+            if getattr(column, "ndim", 1) != 1:
+                raise InvalidInput(
+                    f"{part} column {name!r} has shape {column.shape}; one value for each row "
+                    "is needed"
+                )
+        lengths = {name: len(column) for name, column in columns.items()}
+        if len(set(lengths.values())) > 1:
+            raise InvalidInput(f"{part} columns must have one length, not {lengths}")
 
 
 @dataclass(frozen=True)

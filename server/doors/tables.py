@@ -1,6 +1,7 @@
 """Tables on the wire to typed requests, within the server's limits.
 
-Numbers are not copied: they are read-only views of the message. Letters: N labelled rows.
+Numbers are copied once, out of the message; arrays are read-only views of that.
+Letters: N labelled rows.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ Columns = dict[str, Array]
 R = TypeVar("R")
 
 _LARGE = 1 << 18  # bytes that are decoded in a thread
-_NUMBERS: dict[str, np.dtype[Any]] = {
+_TYPES: dict[str, np.dtype[Any]] = {
     "doubles": np.dtype("<f8"),
     "integers": np.dtype("<i8"),
     "booleans": np.dtype("u1"),
+    "strings": np.dtype("<i4"),  # of codes
 }
 
 
@@ -83,8 +85,9 @@ class Tables:
                 if not columns:
                     raise InvalidInput("the training table has the target alone; give features")
             case "labels":
-                self._sizes(self._rows(said.labels), 1)
-                target = self._column(said.labels)
+                kind, raw = _raw(said.labels)
+                self._sizes(len(raw), 1)
+                target = _decoded(said.labels, kind, raw)
                 self._expect_short("the target", [target])
             case _:
                 raise InvalidInput("the training set has no labels; give `target` or `labels`")
@@ -111,56 +114,28 @@ class Tables:
     def _columns(self, said: wire.Columns) -> Columns:
         given = said.columns
         self._sizes(0, len(given))
-        rows = {self._rows(column) for column in given}
+        raw = [_raw(column) for column in given]
+        rows = {len(array) for _, array in raw}
         if len(rows) > 1:
-            lengths = (f"{column.name!r}: {self._rows(column)}" for column in given)
+            lengths = (f"{c.name!r}: {len(r)}" for c, (_, r) in zip(given, raw, strict=True))
             raise InvalidInput(f"columns have different lengths: {_listed(lengths)}")
         self._sizes(max(rows, default=0), len(given))
-        found = {column.name: self._column(column) for column in given}
+        found = {
+            column.name: _decoded(column, kind, array)
+            for column, (kind, array) in zip(given, raw, strict=True)
+        }
         if len(found) < len(given):
             names = [column.name for column in given]
             twice = sorted(name for name, times in Counter(names).items() if times > 1)
             raise InvalidInput(f"columns have the same name: {twice[:5]}; name each differently")
         return found
 
-    @staticmethod
-    def _rows(column: wire.Column) -> int:
-        """As many as its bytes say."""
-        kind = column.WhichOneof("values")
-        if kind is None:
-            raise InvalidInput(
-                f"column {column.name!r} has no values; give doubles, integers, booleans or strings"
-            )
-        data = column.strings.codes if kind == "strings" else getattr(column, kind)
-        size = 4 if kind == "strings" else _NUMBERS[kind].itemsize
-        if len(data) % size:
-            raise InvalidInput(
-                f"column {column.name!r} has {len(data)} bytes of {kind}, {size} bytes each"
-            )
-        return len(data) // size
-
-    @staticmethod
-    def _column(column: wire.Column) -> Array:
-        kind = column.WhichOneof("values")
-        assert kind is not None
-        if kind == "strings":
-            return _strings(column)
-        array: Array = np.frombuffer(getattr(column, kind), _NUMBERS[kind])
-        if kind != "booleans":
-            return array
-        if (array > 1).any():
-            row = int(np.argmax(array > 1))
-            raise InvalidInput(
-                f"column {column.name!r}: the boolean of row {row} is {array[row]}; give 0 or 1"
-            )
-        return array.view(np.bool_)
-
     def _sizes(self, rows: int, columns: int) -> None:
         expect_table(rows, columns, self.settings)
 
     def _expect_short(self, what: str, columns: Iterable[Array]) -> None:
         """Refuse text that takes far more memory than the message did, by standing in many rows."""
-        texts = [column for column in columns if column.dtype == object]
+        texts = [column for column in columns if column.dtype.kind == "O"]
         total = sum(len(value) for column in texts for value in column if value is not None)
         most = self.settings.message_bytes
         if total > most:
@@ -175,9 +150,41 @@ async def unblocked(size: int, work: Callable[[], R]) -> R:
     return await asyncio.to_thread(work) if size > _LARGE else work()
 
 
-def _strings(column: wire.Column) -> Array:
+def _raw(column: wire.Column) -> tuple[str, Array]:
+    """The kind of a column, and a view of its numbers or of the codes of its strings.
+
+    Every access to bytes of a message copies them, so they are taken out once.
+    """
+    kind = column.WhichOneof("values")
+    if kind is None:
+        raise InvalidInput(
+            f"column {column.name!r} has no values; give doubles, integers, booleans or strings"
+        )
+    data = column.strings.codes if kind == "strings" else getattr(column, kind)
+    dtype = _TYPES[kind]
+    if len(data) % dtype.itemsize:
+        raise InvalidInput(
+            f"column {column.name!r} has {len(data)} bytes of {kind}, {dtype.itemsize} bytes each"
+        )
+    return kind, np.frombuffer(data, dtype)
+
+
+def _decoded(column: wire.Column, kind: str, raw: Array) -> Array:
+    """A column's values, of what ``_raw`` gave."""
+    if kind == "strings":
+        return _strings(column, raw)
+    if kind == "booleans":
+        if (raw > 1).any():
+            row = int(np.argmax(raw > 1))
+            raise InvalidInput(
+                f"column {column.name!r}: the boolean of row {row} is {raw[row]}; give 0 or 1"
+            )
+        return raw.view(np.bool_)
+    return raw
+
+
+def _strings(column: wire.Column, codes: Array) -> Array:
     distinct = column.strings.distinct
-    codes = np.frombuffer(column.strings.codes, "<i4")
     if codes.size and not -1 <= codes.min() <= codes.max() < len(distinct):
         row = int(np.flatnonzero((codes < -1) | (codes >= len(distinct)))[0])
         raise InvalidInput(
