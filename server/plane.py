@@ -67,7 +67,7 @@ class Plane:
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
         self._contexts = Contexts(registry, settings, observer, self._found, self._driven)
         self._housekeeping = Housekeeping(registry, self._contexts, settings, observer)
-        self._options: dict[str, tuple[int, ServingOptions]] = {}
+        self._options: dict[str, tuple[int, ServingOptions, str]] = {}  # and what is loaded so
         self._follower: asyncio.Task[None] | None = None
         self._broken: set[str] = set()  # versions whose last load failed
         self._inflight = 0
@@ -409,21 +409,20 @@ class Plane:
         self._observer.unloaded(loaded.version.name, loaded.version.number)
 
     async def _load(self, version: Version) -> Loaded:
-        options = await self._in_force(version)
-        key = key_of(version, options)
+        options, key = await self._in_force(version)
         held = self._models.peek(key)
         return held or await self._models.get(
             key, version.size, lambda: self._loading(version, options)
         )
 
-    async def _in_force(self, version: Version) -> ServingOptions:
-        """Read again only after somebody has committed something to the registry."""
+    async def _in_force(self, version: Version) -> tuple[ServingOptions, str]:
+        """A version's options and ``key_of``, read again only after a commit to the registry."""
         state = self.registry.state()
         known = self._options.get(version.ref)
         if known is None or known[0] != state:
             options = await asyncio.to_thread(self.registry.serving_options, version)
-            known = self._options[version.ref] = state, options
-        return known[1]
+            known = self._options[version.ref] = state, options, key_of(version, options)
+        return known[1:]
 
     async def _loading(self, version: Version, options: ServingOptions) -> Loaded:
         loop, began = asyncio.get_running_loop(), time.monotonic()

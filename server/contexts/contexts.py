@@ -216,7 +216,7 @@ class Contexts:
         loaded = await self._find(f"{record.model}:{record.version}", terms)
         self._observer.context(record.model, "hit" if hit else "rebuilt")
         self._note_use(record.id)
-        return Seat(loaded, canonical(request), opened.context, hit)
+        return Seat(loaded, canonical(request, record.columns), opened.context, hit)
 
     async def look_up(self, loaded: Loaded, request: Any, terms: Terms) -> Seat:
         """What a request without a context is answered by: one that is kept all the same, if so.
@@ -420,7 +420,7 @@ def _expect_model(record: ContextRecord, model: str) -> None:
 
 
 def _expect_columns(record: ContextRecord, request: TabularRequest) -> None:
-    fitted, given = set(record.columns), set(request.test)
+    fitted, given = set(record.columns), request.test.keys()
     if fitted == given:
         return
     missing, unknown = sorted(fitted - given), sorted(given - fitted)

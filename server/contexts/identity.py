@@ -12,7 +12,7 @@ import hmac
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
@@ -41,13 +41,17 @@ _DIGITS = re.compile("([0-9]+)")
 _SURROGATE = "is not Unicode, it has a lone surrogate: decode it anew, with errors='replace' say"
 
 
-def canonical(request: TabularRequest) -> TabularRequest:
+def canonical(request: TabularRequest, fitted: Sequence[str] = ()) -> TabularRequest:
     """The request in canonical form; equal tables become equal.
 
     Columns stand in natural order of their names ("x2" before "x10"); floats are float64 with one
     NaN and no negative zero, ints int64, texts ``object`` with None where a value is missing.
     Columns to predict for are only put in order. Names of columns that are categorical anyway are
     dropped from ``categorical``, and whole numbers among options are ints.
+
+    Args:
+        request: as it came.
+        fitted: the columns to predict for, already in order, where a context says so.
 
     Raises:
         InvalidInput: naming a column of another dtype or shape, or of text that is not Unicode.
@@ -56,6 +60,7 @@ def canonical(request: TabularRequest) -> TabularRequest:
         if not _is_unicode(name):
             raise InvalidInput(f"the name of column {name!r} {_SURROGATE}")
     train = {n: _column(f"column {n!r}", request.train[n]) for n in order(request.train)}
+    test = {n: request.test[n] for n in fitted or order(request.test)}
     categorical = request.categorical
     if categorical:
         columns = train or request.test
@@ -63,7 +68,7 @@ def canonical(request: TabularRequest) -> TabularRequest:
     return replace(
         request,
         train=train,
-        test={n: request.test[n] for n in order(request.test)},
+        test=test,
         target=None if request.target is None else _column("the target", request.target),
         categorical=categorical,
         options={key: _option(key, value) for key, value in sorted(request.options.items())},

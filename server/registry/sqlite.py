@@ -45,6 +45,7 @@ class Database:
     def __init__(self, path: Path, patience: float = 30.0) -> None:
         self.path = path
         self._patience = patience
+        self._errors = _Errors(path)
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": patience},
@@ -64,7 +65,7 @@ class Database:
             DataLoss: if the file is damaged.
             Unavailable: if it cannot be opened.
         """
-        with self._errors(), self.engine.begin() as connection:
+        with self._errors, self.engine.begin() as connection:
             yield connection
 
     @contextmanager
@@ -75,7 +76,7 @@ class Database:
             DataLoss: if the file is damaged.
             Unavailable: if the disk is full or read-only, or another writer takes too long.
         """
-        with self._errors(), self._writer.begin() as connection:
+        with self._errors, self._writer.begin() as connection:
             yield connection
 
     def state(self) -> int:
@@ -85,7 +86,7 @@ class Database:
             DataLoss: if the file is damaged.
             Unavailable: if it cannot be opened.
         """
-        with self._errors(), self._watching:
+        with self._errors, self._watching:
             if self._watcher is None:  # sees all commits as foreign, for it makes none itself
                 self._watcher = self._connect(self.path)
             number: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
@@ -99,7 +100,7 @@ class Database:
             Unavailable: if the copy cannot be written.
         """
         with (
-            self._errors(),
+            self._errors,
             closing(self._connect(self.path)) as source,
             closing(self._connect(target)) as copy,
         ):
@@ -114,7 +115,7 @@ class Database:
             DataLoss: if ``source`` is damaged; nothing has changed then.
             Unavailable: if others keep the database busy.
         """
-        with self._errors(), closing(self._connect(source)) as copy:
+        with self._errors, closing(self._connect(source)) as copy:
             _check(copy, source)
             with closing(self._connect(self.path)) as own:
                 own.execute("PRAGMA journal_mode=WAL")
@@ -161,16 +162,22 @@ class Database:
             else:
                 return
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (DBAPIError, sqlite3.Error) as e:
-            cause = e.orig if isinstance(e, DBAPIError) else e
-            translated = _translate(cause, self.path)
-            if translated is None:
-                raise
-            raise translated from e
+
+class _Errors:
+    """Turns SQLite's errors into ours; not a generator, for requests ask ``Database.state``."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, DBAPIError | sqlite3.Error):
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if (known := _translate(cause, self._path)) is not None:
+                raise known from error
 
 
 def _begin(connection: Connection) -> None:

@@ -66,6 +66,12 @@ def test_whatever_else_differs_makes_another_id(change):
     assert named(replace(table(), **change)) != named(table())
 
 
+def test_columns_to_predict_for_stand_as_they_were_fitted():
+    fitted = list(canonical(table()).train)
+    asked = TabularRequest(test={n: np.zeros(2) for n in reversed(fitted)}, context="ctx-1")
+    assert list(canonical(asked).test) == list(canonical(asked, fitted).test) == fitted
+
+
 def test_options_are_numbers_whatever_their_type():
     whole = canonical(replace(table(), options={"members": 3.0, "share": 0.5, "mode": "x"}))
     assert named(whole) == named(
