@@ -328,7 +328,8 @@ def _groups(x: NDArray[np.float32], y: NDArray[np.int64]) -> list[Arrays]:
 
 def _of_shard(arrays: Arrays, i: int) -> dict[str, Array]:
     prefix = f"{i}/"
-    return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
+    cut = len(prefix)
+    return {name[cut:]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _entropy(p: Floats) -> Floats:
