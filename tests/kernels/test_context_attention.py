@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from foretoken.kernels import context_attention as op
-from foretoken.kernels.context_attention import reference
+from foretoken.kernels.context_attention import fused, reference
 
 HERE = Path(__file__).resolve().parent
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -60,6 +60,33 @@ def test_a_cpu_is_served_by_the_reference():
     q, k, v = torch.randn(3, 1, 2, 3, 4)
     n = torch.tensor([2])
     assert torch.equal(op.context_attention(q, k, v, n), reference.context_attention(q, k, v, n))
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+@pytest.mark.parametrize("scale", [1.0, 200.0])
+@pytest.mark.parametrize("n", [(1, 7), (9, 9)])
+@pytest.mark.parametrize("rows", [1, 3, 200])  # blocks are of other sizes
+def test_the_fused_kernel_is_the_reference(rows, heads, scale, n):
+    rng = np.random.default_rng(heads)
+    q = torch.from_numpy(rng.standard_normal((2, 4, rows, 8)) * scale)
+    k, v = map(torch.from_numpy, rng.standard_normal((2, 2, heads, 9, 8)))
+    made = fused.context_attention(q, k, v, torch.tensor(n))
+    wanted = reference.context_attention(q, k, v, torch.tensor(n))
+    torch.testing.assert_close(made, wanted, rtol=1e-12, atol=1e-12)
+    narrow = [each.bfloat16() for each in (q / scale, k, v)]
+    made = fused.context_attention(*narrow, torch.tensor(n))
+    wanted = reference.context_attention(*(each.double() for each in narrow), torch.tensor(n))
+    assert (made - wanted).norm() / wanted.norm() < 0.005
+
+
+@pytest.mark.parametrize("told", [{"amx_bf16": True}, {}])
+def test_bfloat16_is_served_by_the_fused_kernel_where_there_are_tiles(monkeypatch, told):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    q, k, v = torch.randn(3, 1, 2, 40, 16, dtype=torch.bfloat16)
+    n = torch.tensor([40])
+    by = fused.context_attention if told else reference.context_attention
+    assert torch.equal(op.context_attention(q, k, v, n), by(q, k, v, n))
+    assert not fused.serves(q.float())
 
 
 @pytest.mark.parametrize("n", [(90, 90), (17, 90)])
