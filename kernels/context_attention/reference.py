@@ -18,14 +18,16 @@ BLOCK = 4 << 20
 LEAST = 64  # rows of a block, for each of which all keys are packed again
 
 
-def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, *, fresh: bool = False) -> Tensor:
+def context_attention(
+    q: Tensor, k: Tensor, v: Tensor, n: Tensor | None, *, fresh: bool = False
+) -> Tensor:
     """Attention of q to the first n[b] of N keys.
 
     Args:
         q: [B, H, M, D], scaled; heads g*K .. are grouped so that head h reads head h // G.
         k: [B, K, N, D].
         v: [B, K, N, D].
-        n: [B] integers, 1..N, how many keys are real.
+        n: [B] integers, 1..N, how many keys are real; None: all.
         fresh: whether so many rows ask that copies of q and k cost less than a pass over the
             scores: the mask is then one more column of both, and the product adds it.
 
@@ -35,7 +37,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, *, fresh: bool
     B, H, M, D = q.shape
     K, N = k.shape[1], k.shape[2]
     q = q.reshape(B, K, (H // K) * M, D)
-    mask = None if _full(n, N) else _mask(n, N, q.dtype)
+    mask = None if n is None or _full(n, N) else _mask(n, N, q.dtype)
     if mask is not None and fresh and not q.is_cuda:  # where odd widths are slow
         k = torch.cat([k, mask[:, None, :, None].expand(-1, K, -1, -1)], dim=-1)
         q, mask = pad(q, (0, 1), value=1.0), None

@@ -140,7 +140,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, S: int | None 
         *q.stride(), *k.stride(), *v.stride(),
         K, M, N, R, D, row_blocks, per_part, S,
         ROWS=rows, KEYS=KEYS, WIDTH=width,
-        PRECISION="ieee" if k.dtype == torch.float32 else "tf32",
+        PRECISION="tf32x3" if k.dtype == torch.float32 else "tf32",
         WIDE=q.device.type == "cpu",  # Triton's interpreter has no products of bfloat16
         num_warps=4, num_stages=2,
     )  # fmt: skip

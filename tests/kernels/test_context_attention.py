@@ -79,6 +79,21 @@ def test_the_fused_kernel_is_the_reference(rows, heads, scale, n):
     assert (made - wanted).norm() / wanted.norm() < 0.005
 
 
+def test_the_fused_kernel_has_the_gradients_of_the_reference():
+    given = torch.randn(3, 2, 4, 9, 8, dtype=torch.float64, requires_grad=True)
+    n = torch.tensor([3, 9])
+    for real in (n, None):
+        made = [op_.context_attention(*given, real).square().sum() for op_ in (fused, reference)]
+        mine, theirs = (torch.autograd.grad(each, given)[0] for each in made)
+        torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_all_keys_are_real_where_nobody_says_how_many():
+    q, k, v = torch.randn(3, 2, 4, 9, 8)
+    wanted = reference.context_attention(q, k, v, torch.tensor([9, 9]))
+    assert torch.equal(op.context_attention(q, k, v, None), wanted)
+
+
 @pytest.mark.parametrize("told", [{"amx_bf16": True}, {}])
 def test_bfloat16_is_served_by_the_fused_kernel_where_there_are_tiles(monkeypatch, told):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
