@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from foretoken.errors import FailedPrecondition, InvalidInput
+from foretoken.models.batches import Batches
 from foretoken.models.layers.checkpoint import CsvLog, load_checkpoint, save_checkpoint
 
 __all__ = ["Progress", "Recipe", "Task", "TrainResult", "learning_rate", "train"]
@@ -170,8 +171,11 @@ def train(
     """
     run = _Run(task, recipe, Path(out), torch.device(device), progress)
     with _Interrupts() as interrupts:
-        while not run.done() and not interrupts.pending:
-            run.step_once()
+        try:
+            while not run.done() and not interrupts.pending:
+                run.step_once()
+        finally:
+            run.batches.close()
         run.checkpoint()
     if interrupts.pending:
         raise KeyboardInterrupt
@@ -211,7 +215,6 @@ class _Run:
         self.task, self.recipe, self.out, self.device = task, recipe, out, device
         self.progress = progress
         torch.manual_seed(recipe.seed)
-        self.generator = torch.Generator(device).manual_seed(recipe.seed)
         self.module = task.module.to(device)
         self.forward: Callable[..., Tensor] = self.module
         if recipe.compile:
@@ -220,7 +223,9 @@ class _Run:
         self.optimiser = _optimiser(self.module, recipe)
         self.sums = torch.zeros(2, device=device)  # of loss and gradient norm since the last row
         self.steps, self.minutes_before = 0, 0.0
-        self._restore()
+        generator = torch.Generator(device).manual_seed(recipe.seed)
+        self._restore(generator)
+        self.batches = Batches(task.batch, generator, self.steps)
         self.started = time.monotonic()
         self.log = CsvLog(out / "log.csv", self.steps)
         self.evaluated_at = self.saved_at = self.minutes()
@@ -244,7 +249,7 @@ class _Run:
         lr = learning_rate(r, done)
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        batch = self.task.batch(self.generator, self.steps)
+        batch = next(self.batches)
         half = r.precision == "bf16" and done < 1 - r.fp32_tail
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             loss = self.task.loss(self.forward, batch)
@@ -267,7 +272,7 @@ class _Run:
         std = self.recipe.gradient_noise * (1 + self.steps) ** -0.55
         for p in self.module.parameters():
             if p.grad is not None:
-                noise = torch.randn(p.shape, device=self.device, generator=self.generator)
+                noise = torch.randn(p.shape, device=self.device)
                 p.grad.add_(noise, alpha=std)
 
     @torch.no_grad()
@@ -327,7 +332,7 @@ class _Run:
         for name, p in self.module.named_parameters():
             for key, value in self.optimiser.state[p].items():
                 tensors[f"optimiser.{key}.{name}"] = value
-        tensors["random.data"] = self.generator.get_state()
+        tensors["random.data"] = self.batches.state
         tensors["random.torch"] = torch.get_rng_state()
         tensors["sums"] = self.sums
         if self.device.type == "cuda":
@@ -341,7 +346,7 @@ class _Run:
         return {"recipe": asdict(self.recipe), "settings": self.task.settings}
 
     @torch.no_grad()
-    def _restore(self) -> None:
+    def _restore(self, generator: torch.Generator) -> None:
         loaded = load_checkpoint(self.out, self._identity())
         if loaded is None:
             return
@@ -352,7 +357,7 @@ class _Run:
             entry = {key: tensors[f"optimiser.{key}.{name}"] for key in OPTIMISER_STATE}
             # AdamW keeps its step counter on the parameter's device when fused.
             self.optimiser.state[p] = {key: v.to(self.device) for key, v in entry.items()}
-        self.generator.set_state(tensors["random.data"])
+        generator.set_state(tensors["random.data"])
         torch.set_rng_state(tensors["random.torch"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)
