@@ -17,11 +17,13 @@ from torch.nn.functional import gelu, pad
 
 from foretoken.models.layers.encoder import EncoderBlock
 from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, SCORES
+from foretoken.models.tabpfn.forests import forest_scores
 from foretoken.models.tabpfn.model import TabPFN, TabPFNConfig
 from foretoken.models.tabpfn.views import View, encode, see
 
 __all__ = ["ARMS", "Arm"]
 
+TREES = 24  # of the forest: a processor has minutes
 Prepare = Callable[[Tensor, Tensor, Tensor, int, View, torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -146,30 +148,44 @@ def _scaled(*given: object) -> tuple[Tensor, Tensor]:
 
 
 def _seen(
-    x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View, _: torch.Generator
+    x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    return see(x, y, categorical, N, view)
+    def chance(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator)
+
+    forest = forest_scores(x, categorical, y[:, :N], CLASSES, chance, TREES)
+    return see(x, y, categorical, N, view, forest)
 
 
-def _linear(*given: object) -> tuple[Tensor, Tensor]:
-    values, labels = _seen(*given)  # type: ignore[arg-type]
-    return torch.cat([values[..., :CLASSES], values[..., SCORES:]], -1), labels
+def _scored(kinds: int) -> Prepare:
+    """Columns with the first so many kinds of scores, and no forest."""
 
+    def prepare(
+        x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View, _: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        none = torch.zeros(*y.shape, CLASSES)
+        values, labels = see(x, y, categorical, N, view, none)
+        return torch.cat([values[..., : kinds * CLASSES], values[..., SCORES:]], -1), labels
 
-def _unscored(*given: object) -> tuple[Tensor, Tensor]:
-    values, labels = _seen(*given)  # type: ignore[arg-type]
-    return values[..., SCORES:], labels
+    return prepare
 
 
 ARMS = {
     "rows": Arm("rows as v1 shows them: columns in random order", lambda: Rows(COLUMNS), _scaled),
     "cells": Arm("attention over cells, along rows and columns", Cells, _plain),
-    "columns-rows": Arm("columns into rows, then over rows", ColumnsThenRows, _unscored),
-    "ordered": Arm("rows, best columns first", lambda: Rows(COLUMNS), _unscored),
+    "columns-rows": Arm("columns into rows, then over rows", ColumnsThenRows, _scored(0)),
+    "ordered": Arm("rows, best columns first", lambda: Rows(COLUMNS), _scored(0)),
     "ridge": Arm(
-        "rows, best columns first, ridge scores", lambda: Rows(COLUMNS + CLASSES), _linear
+        "rows, best columns first, ridge scores", lambda: Rows(COLUMNS + CLASSES), _scored(1)
     ),
     "kernel": Arm(
-        "rows, best columns first, ridge and kernel scores", lambda: Rows(COLUMNS + SCORES), _seen
+        "rows, best columns first, ridge and kernel scores",
+        lambda: Rows(COLUMNS + 2 * CLASSES),
+        _scored(2),
+    ),
+    "forest": Arm(
+        "rows, best columns first, ridge, kernel and forest scores",
+        lambda: Rows(COLUMNS + SCORES),
+        _seen,
     ),
 }

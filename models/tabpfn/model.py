@@ -84,13 +84,13 @@ class TabPFN(nn.Module):
         self.head_in = nn.Linear(c.width, c.mlp)
         self.head_out = nn.Linear(c.mlp, c.classes)
 
-    def encode_context(self, x: Tensor, y: Tensor, n: Tensor) -> tuple[Tensor, ...]:
+    def encode_context(self, x: Tensor, y: Tensor, n: Tensor | None) -> tuple[Tensor, ...]:
         """Keys and values of the training rows, which is what test rows need of them.
 
         Args:
             x: [B, N, F] features as the pipeline makes them, F at most ``features``.
             y: [B, N] integers, the class of each row; anything after n.
-            n: [B] integers, 1..N, how many rows are real.
+            n: [B] integers, 1..N, how many rows are real; None: all.
 
         Returns:
             k0, v0, k1, v1, ... [B, K, N, D].
@@ -106,12 +106,12 @@ class TabPFN(nn.Module):
         kept += self._read(*last.keys_values(h))  # nobody sees what training rows become after it
         return tuple(kept)
 
-    def query(self, x: Tensor, n: Tensor, *state: Tensor) -> Tensor:
+    def query(self, x: Tensor, n: Tensor | None, *state: Tensor) -> Tensor:
         """Class logits of test rows.
 
         Args:
             x: [B, M, F] features.
-            n: [B] integers, how many training rows are real.
+            n: [B] integers, how many training rows are real; None: all.
             state: what ``encode_context`` gave.
 
         Returns:

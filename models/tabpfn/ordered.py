@@ -5,7 +5,8 @@ categories as indicators or as codes, and each time under other names of the cla
 indicators are the best of them alone, so half of the members have both. What a member has learned
 are numbers for each encoded column (where it comes from, which category it shows, its mean and
 scale, its sign) and the weights of ridge regression; members that look in the same way share one
-kernel ridge regression, since neither signs nor names mean anything to distances.
+kernel ridge regression, since neither signs nor names mean anything to distances. All members share
+one forest, which looks at the table as it came.
 
 Letters: N training rows, M test rows, F columns, G numeric columns, E encoded columns (padded to
 ``COLUMNS``), V ways to look, K members, C classes.
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from foretoken.models.contract import Array, Arrays
 from foretoken.models.tabpfn.columns import Floats, Table
 from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, GAIN, SCORES
+from foretoken.models.tabpfn.forest import Forest, fitted
 from foretoken.models.tabpfn.pipelines import Options
 from foretoken.models.tabpfn.regression import Kernel, centred, kernel_ridge, left_out, ridge
 from foretoken.models.tabpfn.ways import Encoding, encoded, ranks, shown, standardised
@@ -34,11 +36,11 @@ WAYS = ((True, True), (False, True), (True, False), (True, True))  # (ranked, in
 class OrderedPipeline:
     """See ``pipelines.Pipeline``."""
 
-    version = 2
+    version = 3
     every_column = False
     extra = SCORES
     features: int | None = SCORES + COLUMNS
-    defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.8})
+    defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.9})
 
     def members(self, columns: int, classes: int, options: Options) -> int:
         """At most one for each way to look and each turn of the classes."""
@@ -63,6 +65,8 @@ class OrderedPipeline:
         # Turns differ between members that look in the same way, and between neighbours.
         turns = np.array([(i + i // len(WAYS)) % classes for i in chosen])
         arrays["names"] = (place + turns[:, None]) % classes  # [K, C]
+        chance = np.random.default_rng([options.seed, options.first])
+        arrays |= fitted(table.matrix, table.categorical, labels, place, chance).arrays()
         seen = {way: encoded(table, arrays, WAYS[way]) for way in set(ways)}
         parts = []
         for way, names in zip(ways, arrays["names"], strict=True):
@@ -83,7 +87,8 @@ class OrderedPipeline:
             linear.append(left_out(seen[i], target, fitted[i], penalty))
         target = centred(labels, C)
         near = {way: Kernel.of(arrays, str(way)).left_out(target) for way in _firsts(arrays)}
-        return _features(z, np.array(linear), near, arrays)
+        forest = Forest.of(arrays).left_out(matrix)
+        return _features(z, np.array(linear), near, forest, arrays)
 
     def rows(self, arrays: Arrays, matrix: Floats) -> NDArray[np.float32]:
         """See ``Pipeline.rows``; features are the scores, then the widest member's columns."""
@@ -94,7 +99,7 @@ class OrderedPipeline:
         for way, first in _firsts(arrays).items():
             kernel = Kernel.of(arrays, str(way))
             near[way] = kernel.scores(z[first, :, : len(kernel.relevance)])
-        return _features(z, linear, near, arrays)
+        return _features(z, linear, near, Forest.of(arrays).scores(matrix), arrays)
 
     def labels(self, arrays: Arrays, labels: Array) -> NDArray[np.int64]:
         """See ``Pipeline.labels``."""
@@ -126,7 +131,7 @@ class OrderedPipeline:
 
 
 def _features(
-    z: Floats, linear: Array, near: Mapping[int, Array], arrays: Arrays
+    z: Floats, linear: Array, near: Mapping[int, Array], forest: Array, arrays: Arrays
 ) -> NDArray[np.float32]:
     """Scores by the members' own names of classes, then columns: [K, M, SCORES + E].
 
@@ -134,6 +139,7 @@ def _features(
         z: [K, M, E].
         linear: [K, M, C] by the members' names of the classes.
         near: for each way [M, C] by the classes' own numbers.
+        forest: [M, C] likewise.
         arrays: of the fit.
     """
     K, M, E = z.shape
@@ -141,6 +147,7 @@ def _features(
     made[:, :, : linear.shape[2]] = GAIN * linear
     for member, way, names in zip(made, arrays["way"], arrays["names"], strict=True):
         member[:, CLASSES + names] = GAIN * near[int(way)]
+        member[:, 2 * CLASSES + names] = GAIN * forest
     made[:, :, SCORES:] = z
     return made
 

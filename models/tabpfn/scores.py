@@ -1,4 +1,4 @@
-"""What regression says of each row, for training: a score for each class, batched in torch.
+"""What regression and a forest say of each row, for training: scores of classes, batched in torch.
 
 Both regressions are fitted to the training rows. A training row's scores are those of a fit
 without it (leave one out, in closed form), so that they mean for it what they mean for a test row;
@@ -29,41 +29,42 @@ from foretoken.models.tabpfn.encoding import (
     PENALTIES,
     SMOOTHINGS,
 )
+from foretoken.models.tabpfn.inverse import inverse
 
 __all__ = ["scores"]
 
 Fits = Iterator[tuple[Tensor, Tensor]]  # scores of training rows [B, N, C] and test rows
 
 
-def scores(encoded: Tensor, share: Tensor, hot: Tensor) -> Tensor:
-    """Scores [B, R, 2 CLASSES].
+def scores(encoded: Tensor, share: Tensor, hot: Tensor, forest: Tensor) -> Tensor:
+    """Scores [B, R, SCORES].
 
     Args:
         encoded: [B, R, E] standardised columns.
         share: [B, E] of their variance that lies between the classes; of padding anything.
         hot: [B, N, C] indicators of the training rows' classes.
+        forest: [B, R, C] what ``forests`` says, by the same names of the classes.
     """
     target = hot - hot.mean(1, keepdim=True)
     fits = ridge(encoded, target), kernel_ridge(encoded, share, target)
     best = [pad(_best(each, target), (0, CLASSES - target.shape[-1])) for each in fits]
-    return GAIN * torch.cat(best, -1)
+    return GAIN * torch.cat([*best, forest], -1)
 
 
 def ridge(encoded: Tensor, target: Tensor) -> Fits:
     """A fit for each of ``PENALTIES``; target is [B, N, C], centred."""
-    N = target.shape[1]
-    centre = encoded[:, :N].mean(1, keepdim=True)
-    seen = encoded[:, :N] - centre
-    values, vectors = torch.linalg.eigh(seen.transpose(1, 2) @ seen / N)
-    turned = seen @ vectors  # [B, N, E]
-    asked = (encoded[:, N:] - centre) @ vectors
-    moment = turned.transpose(1, 2) @ target / N  # [B, E, C]
+    N, E = target.shape[1], encoded.shape[2]
+    wide = encoded.double()  # columns may be nearly copies of each other
+    centre = wide[:, :N].mean(1, keepdim=True)
+    seen, asked = wide[:, :N] - centre, wide[:, N:] - centre
+    gram, moment = seen.mT @ seen / N, seen.mT @ target.double() / N
+    one = torch.eye(E, dtype=wide.dtype, device=wide.device)
     for penalty in PENALTIES:
-        shrunk = 1 / (values.clamp_min(0) + penalty)  # [B, E]
-        weights = shrunk[..., None] * moment
-        lever = (turned.square() * shrunk[:, None]).sum(-1, keepdim=True) / N + 1 / N
-        out = target - (target - turned @ weights) / (1 - lever).clamp_min(1e-2)
-        yield out, asked @ weights
+        solved = inverse(gram + penalty * one)  # [B, E, E]
+        weights = solved @ moment  # [B, E, C]
+        lever = ((seen @ solved) * seen).sum(-1, keepdim=True) / N + 1 / N
+        out = target - (target - seen @ weights) / (1 - lever).clamp_min(1e-2)
+        yield out.to(target.dtype), (asked @ weights).to(target.dtype)
 
 
 def kernel_ridge(encoded: Tensor, share: Tensor, target: Tensor) -> Fits:
@@ -78,10 +79,9 @@ def kernel_ridge(encoded: Tensor, share: Tensor, target: Tensor) -> Fits:
     for length in LENGTHS:
         near = torch.exp(-apart.clamp_min(0) / (length * usual))  # [B, R, N]
         for smoothing in SMOOTHINGS:
-            factor = torch.linalg.cholesky(near[:, :N] + smoothing * N * one)
-            inverse = torch.cholesky_inverse(factor)
-            weights = inverse @ target
-            out = target - weights / inverse.diagonal(dim1=1, dim2=2)[..., None]
+            solved = inverse(near[:, :N] + smoothing * N * one)
+            weights = solved @ target
+            out = target - weights / solved.diagonal(dim1=1, dim2=2)[..., None]
             yield out, near[:, N:] @ weights
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,11 +21,13 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 
 from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.checkpoint import write_atomically
+from foretoken.models.tabpfn.encoding import TREES
+from foretoken.models.tabpfn.forests import forest_scores
 from foretoken.models.tabpfn.model import TabPFN, TabPFNConfig
 from foretoken.models.tabpfn.prior import sample
 from foretoken.models.tabpfn.views import COLUMNS, SCORES, View, see
@@ -47,6 +49,8 @@ class Preset:
         rows: most training rows of a data set, at first and from the end of the growth on.
         columns: most columns, likewise.
         growth: steps over which both grow.
+        looks: ways in which a step looks at each of its tables: drawing them takes its time, too.
+        trees: of the forests that score rows; fewer than are served take less time.
     """
 
     config: TabPFNConfig
@@ -55,6 +59,8 @@ class Preset:
     rows: tuple[int, int] = (256, 1024)
     columns: tuple[int, int] = (30, 100)
     growth: int = 2500
+    looks: int = 1
+    trees: int = TREES
 
 
 def _config(width: int, layers: int, heads: int, shared: int | None = 1) -> TabPFNConfig:
@@ -68,13 +74,17 @@ PRESETS = {
         _config(256, 6, 4),
         Recipe(max_minutes=110, lr=1e-3, precision="bf16", weight_decay=0.01, log_every=50),
         tokens=6144,
+        looks=2,
+        trees=24,
     ),
     "base": Preset(  # half an hour on one large GPU
-        _config(384, 12, 6),
-        Recipe(max_minutes=30, lr=5e-4, precision="bf16", weight_decay=0.01),
+        _config(384, 8, 6),
+        Recipe(max_minutes=30, lr=8e-4, precision="bf16", weight_decay=0.01, log_every=50),
         tokens=131_072,
         rows=(512, 1024),
         growth=1000,
+        looks=2,
+        trees=64,
     ),
     "paper": Preset(  # 18,000 steps of 512 data sets at the published size
         _config(512, 12, 4, shared=None),
@@ -104,7 +114,7 @@ class TableTask:
         generator = torch.Generator(self.device).manual_seed(seed + 1)
         shapes = ((16, 64, 6), (16, 256, 20), (8, 512, 60), (4, 1000, 100))
         self.held_out = {
-            f"{N}x{F}": self._draw(generator, B, N, 128, F, View()) for B, N, F in shapes
+            f"{N}x{F}": self._draw(generator, B, N, 128, F, (View(),)) for B, N, F in shapes
         }
 
     @property
@@ -117,6 +127,8 @@ class TableTask:
             "rows": list(p.rows),
             "columns": list(p.columns),
             "growth": p.growth,
+            "looks": p.looks,
+            "trees": p.trees,
         }
 
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
@@ -126,16 +138,28 @@ class TableTask:
         N = _spread(rng, 24, p.rows[0] + grown * (p.rows[1] - p.rows[0]))
         F = _spread(rng, 2, p.columns[0] + grown * (p.columns[1] - p.columns[0]))
         M = max(32, N // 3)
-        view = View(rng.random() < 0.6, rng.random() < 0.7, rng.randrange(10))
-        return self._draw(generator, max(1, p.tokens // (N + M)), N, M, F, view)
+        views = tuple(
+            View(rng.random() < 0.6, rng.random() < 0.7, rng.randrange(10)) for _ in range(p.looks)
+        )
+        B = max(1, p.tokens // ((N + M) * p.looks))
+        return self._draw(generator, B, N, M, F, views)
 
     def _draw(
-        self, generator: torch.Generator, B: int, N: int, M: int, F: int, view: View
+        self, generator: torch.Generator, B: int, N: int, M: int, F: int, views: Sequence[View]
     ) -> tuple[Tensor, ...]:
         tables = sample(B, N + M, F, train_rows=N, device=self.device, generator=generator)
-        x, y = see(tables.x, tables.y, tables.categorical, N, view)
-        classes = torch.arange(self.preset.config.classes, device=self.device)
-        return x, y, classes >= tables.classes[:, None], torch.tensor(N)
+
+        def chance(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator, device=self.device)
+
+        given, C = (tables.x, tables.y, tables.categorical), self.preset.config.classes
+        known = tables.y[:, :N]
+        forest = forest_scores(tables.x, tables.categorical, known, C, chance, self.preset.trees)
+        seen = [see(*given, N, view, forest) for view in views]
+        widest = max(x.shape[2] for x, _ in seen)
+        x = torch.cat([pad(x, (0, widest - x.shape[2])) for x, _ in seen])
+        absent = torch.arange(C, device=self.device) >= tables.classes[:, None]
+        return x, torch.cat([y for _, y in seen]), absent.repeat(len(seen), 1), torch.tensor(N)
 
     def loss(self, module: Callable[..., Tensor], batch: tuple[Tensor, ...]) -> Tensor:
         """Mean cross-entropy of the test rows, nats."""
@@ -159,9 +183,8 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, N: int) -> Tensor:
         """Logits [B, M, C] of the rows after the first N of x [B, N + M, F], y [B, N + M]."""
-        n = torch.full((len(x),), N, device=x.device)
-        state = self.network.encode_context(x[:, :N], y[:, :N], n)
-        return self.network.query(x[:, N:], n, *state)
+        state = self.network.encode_context(x[:, :N], y[:, :N], None)
+        return self.network.query(x[:, N:], None, *state)
 
 
 def _spread(rng: random.Random, low: int, high: float) -> int:

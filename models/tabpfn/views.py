@@ -8,8 +8,8 @@ Every step is fitted on the training rows alone, so a test row needs nothing but
 2. Columns are ordered by the share of their variance that lies between the classes, and turned so
    that the first class lies above the mean: neither the order nor the sign of a column is anything
    that the network has to learn to ignore. The first ``COLUMNS`` are kept.
-3. Two regressions on them give each class scores, for a training row without its own label
-   (``scores``).
+3. Two regressions on them and a forest on the raw columns give each class scores, for a training
+   row without its own label (``scores``, ``forests``).
 
 A class is known by its place in the order of frequency, turned by a shift. ``ordered`` does the
 same in NumPy for one table; a test holds the two together.
@@ -47,7 +47,9 @@ class View:
     shift: int = 0
 
 
-def see(x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View) -> tuple[Tensor, Tensor]:
+def see(
+    x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View, forest: Tensor
+) -> tuple[Tensor, Tensor]:
     """Features [B, R, SCORES + E] and classes [B, R] as the network gets them.
 
     Args:
@@ -56,19 +58,24 @@ def see(x: Tensor, y: Tensor, categorical: Tensor, N: int, view: View) -> tuple[
         categorical: [B, F] whether values are codes.
         N: training rows, which come first.
         view: which of the ways to look at them.
+        forest: [B, R, CLASSES] what ``forests`` says, by the classes' own numbers.
     """
-    labels = by_frequency(y, N, view.shift)
+    names = by_frequency(y, N, view.shift)
+    labels = names.gather(1, y)
     hot = one_hot(labels[:, :N], CLASSES).to(x.dtype)  # [B, N, C]
     encoded, share = ordered(encode(x, categorical, N, view), hot, N)
-    return torch.cat([scores(encoded, share, hot), encoded], dim=-1), labels
+    # A class that a table has not gets nothing, whoever's name it shares.
+    index = names[:, None].expand_as(forest)
+    said = torch.zeros_like(forest).scatter_add_(2, index, forest)
+    return torch.cat([scores(encoded, share, hot, said), encoded], dim=-1), labels
 
 
 def by_frequency(y: Tensor, N: int, shift: int) -> Tensor:
-    """Classes by falling frequency among the training rows, turned by ``shift``."""
+    """Names [B, CLASSES] of classes: by falling frequency in training rows, turned by ``shift``."""
     counts = one_hot(y[:, :N], CLASSES).sum(1)  # [B, C]
     place = counts.argsort(dim=1, descending=True, stable=True).argsort(1)
     C = (counts > 0).sum(1, keepdim=True)
-    return (place.gather(1, y) + shift) % C
+    return (place + shift) % C
 
 
 def encode(x: Tensor, categorical: Tensor, N: int, view: View) -> Tensor:

@@ -10,7 +10,7 @@ from foretoken.models.catalog import bundled, family
 from foretoken.server.runtimes.onnx import OnnxRuntime
 from foretoken.server.runtimes.torch import TorchRuntime
 
-LARGEST = 16 * 2**20  # bytes of weights in the wheel
+LARGEST = 32 * 2**20  # bytes of weights in the wheel
 
 bundles = pytest.mark.parametrize("name", list(bundled()))
 

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from foretoken.models.tabpfn.columns import Table
 from foretoken.models.tabpfn.encoding import CLASSES, GAIN, LENGTHS, SCORES, SMOOTHINGS
+from foretoken.models.tabpfn.forest import Forest
 from foretoken.models.tabpfn.ordered import WAYS, OrderedPipeline
 from foretoken.models.tabpfn.pipelines import Options
 from foretoken.models.tabpfn.prior import sample
@@ -51,6 +52,9 @@ def test_numpy_sees_what_torch_has_trained_on(seed):
     test = pipeline.rows(arrays, x[N:])
     named = pipeline.labels(arrays, y[:N])
     C = int(y.max()) + 1
+    grown = Forest.of(arrays)
+    forest = np.zeros((1, len(x), CLASSES), np.float32)
+    forest[0, :, :C] = np.concatenate([grown.left_out(x[:N]), grown.scores(x[N:])])
     for i in range(len(train)):
         view = View(*WAYS[i % len(WAYS)], (i + i // len(WAYS)) % C)
         made, labels = see(
@@ -59,6 +63,7 @@ def test_numpy_sees_what_torch_has_trained_on(seed):
             torch.from_numpy(categorical)[None],
             N,
             view,
+            torch.from_numpy(forest),
         )
         E = int(arrays["kept"][i])
         wanted = made[0].numpy()

@@ -176,7 +176,7 @@ def test_long_work_goes_to_a_thread_and_a_single_row_does_not(model):
 
 def test_a_model_of_another_release_is_refused():
     config = {**asdict(TabPFNConfig(16, 1, 1, 16)), "pipeline": "ordered", "features": 110}
-    with pytest.raises(Unsupported, match=r"110 features.*120"):
+    with pytest.raises(Unsupported, match=r"110 features.*130"):
         TabularPredictor(config)
 
 
