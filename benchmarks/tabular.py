@@ -1,6 +1,7 @@
 """Real tables that no model was trained on: TabPFN beside what practitioners classify them with.
 
     python -m benchmarks.tabular [--model tabpfn | --artefact DIR] [--members N] [--again]
+        [--plot FILE]
 
 Twelve OpenML-CC18 tables with categories or missing values, five splits each, half of the rows to
 learn from: ROC-AUC (one against one, as published), log loss, Brier score, calibration error, all
@@ -21,6 +22,7 @@ from benchmarks.common import keep
 from benchmarks.tables.baselines import baselines
 from benchmarks.tables.compare import published, show, summary
 from benchmarks.tables.ours import candidate, served
+from benchmarks.tables.plot import plot
 from benchmarks.tables.validation import BINS, SPLITS, TABLES, evaluate
 
 
@@ -40,6 +42,8 @@ def main() -> None:
     found = summary(rows, ours, published())
     show(found)
     verdict(found, ours)
+    if args.plot:
+        plot(args.plot, rows, ours)
     if args.artefact is None and args.splits == list(SPLITS):
         settings = {"model": ours, "options": options, "bins": BINS, "others": others}
         keep("tabular", {"settings": settings, **found, "rows": rows[ours]})
@@ -53,6 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--members", type=int, help="of the ensemble; the default is the model's")
     parser.add_argument("--splits", type=int, nargs="+", choices=SPLITS, default=list(SPLITS))
     parser.add_argument("--again", action="store_true", help="compute the others anew")
+    parser.add_argument("--plot", type=Path, help="draw table by table into this file")
     return parser.parse_args()
 
 
