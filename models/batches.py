@@ -34,7 +34,9 @@ class Batches:
     def __init__(self, draw: Draw, generator: torch.Generator, step: int = 0) -> None:
         self._draw, self._generator, self._step = draw, generator, step
         self._state = generator.get_state()
-        self._ahead = _Ahead(self._drawn) if generator.device.type == "cuda" else None
+        self._ahead: _Ahead | None = None
+        if generator.device.type == "cuda":
+            self._ahead = _Ahead(self._drawn, generator.device)
 
     @property
     def state(self) -> Tensor:
@@ -60,10 +62,11 @@ class Batches:
 class _Ahead:
     """Draws one batch ahead, in a thread and on a stream that only it uses."""
 
-    def __init__(self, drawn: Callable[[], tuple[Batch, Tensor]]) -> None:
-        self._drawn = drawn
+    def __init__(self, drawn: Callable[[], tuple[Batch, Tensor]], device: torch.device) -> None:
+        self._drawn, self._device = drawn, device
         stream: Any = torch.cuda.Stream
-        self._stream = stream()
+        self._stream = stream(device)
+        self._stream.wait_stream(torch.cuda.current_stream(device))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: Future[tuple[Batch, Tensor]] | None = None
         self._taken: deque[Any] = deque()
@@ -72,7 +75,7 @@ class _Ahead:
         """The next batch, ready for the caller's stream."""
         self._keep_pace()
         batch, state = (self._next or self._thread.submit(self._on_stream)).result()
-        here = torch.cuda.current_stream()
+        here = torch.cuda.current_stream(self._device)
         here.wait_stream(self._stream)  # before more is put on it
         self._next = self._thread.submit(self._on_stream)
         for tensor in batch:
@@ -87,7 +90,7 @@ class _Ahead:
         """Wait until all that was put on the caller's stream some batches ago is done."""
         event: Any = torch.cuda.Event
         self._taken.append(event())
-        self._taken[-1].record()
+        self._taken[-1].record(torch.cuda.current_stream(self._device))
         if len(self._taken) > STEPS:
             self._taken.popleft().synchronize()
 

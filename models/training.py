@@ -27,6 +27,7 @@ from foretoken.models.layers.checkpoint import CsvLog, load_checkpoint, save_che
 
 __all__ = ["Progress", "Recipe", "Task", "TrainResult", "learning_rate", "train"]
 
+NOISE = 1 << 40  # tells the seed of gradient noise from that of batches
 OPTIMISER_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
@@ -224,6 +225,7 @@ class _Run:
         self.sums = torch.zeros(2, device=device)  # of loss and gradient norm since the last row
         self.steps, self.minutes_before = 0, 0.0
         generator = torch.Generator(device).manual_seed(recipe.seed)
+        self.noise = torch.Generator(device).manual_seed(recipe.seed ^ NOISE)
         self._restore(generator)
         self.batches = Batches(task.batch, generator, self.steps)
         self.started = time.monotonic()
@@ -272,7 +274,7 @@ class _Run:
         std = self.recipe.gradient_noise * (1 + self.steps) ** -0.55
         for p in self.module.parameters():
             if p.grad is not None:
-                noise = torch.randn(p.shape, device=self.device)
+                noise = torch.randn(p.shape, device=self.device, generator=self.noise)
                 p.grad.add_(noise, alpha=std)
 
     @torch.no_grad()
@@ -333,6 +335,7 @@ class _Run:
             for key, value in self.optimiser.state[p].items():
                 tensors[f"optimiser.{key}.{name}"] = value
         tensors["random.data"] = self.batches.state
+        tensors["random.noise"] = self.noise.get_state()
         tensors["random.torch"] = torch.get_rng_state()
         tensors["sums"] = self.sums
         if self.device.type == "cuda":
@@ -358,6 +361,7 @@ class _Run:
             # AdamW keeps its step counter on the parameter's device when fused.
             self.optimiser.state[p] = {key: v.to(self.device) for key, v in entry.items()}
         generator.set_state(tensors["random.data"])
+        self.noise.set_state(tensors["random.noise"])
         torch.set_rng_state(tensors["random.torch"])
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["random.cuda"], self.device)

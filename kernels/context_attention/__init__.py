@@ -16,7 +16,8 @@ def context_attention(
     """``reference.context_attention``, by a faster kernel where there is one.
 
     On a GPU that is the Triton kernel, or ``fused`` for who wants gradients; on a CPU ``fused``
-    where it ``serves``. Exported graphs hold the reference.
+    where it ``serves``. Exported graphs hold the reference. What lies after n has to be finite for
+    all but the Triton kernel.
 
     Args:
         q: [B, H, M, D], scaled.

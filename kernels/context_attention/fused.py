@@ -28,7 +28,7 @@ def serves(q: Tensor) -> bool:
 
 
 def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor | None) -> Tensor:
-    """``reference.context_attention``, a block of keys at a time: no score leaves the caches.
+    """``reference.context_attention``, a block of keys at a time where torch has such a kernel.
 
     Args:
         q: [B, H, M, D], scaled.

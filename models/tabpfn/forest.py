@@ -1,7 +1,7 @@
 """What a random forest says of each row, for one table in NumPy; ``forests`` says why.
 
-Neither the order of a table's columns or rows nor the names of its classes change a forest: it is
-grown on the table in an order of its own.
+Neither the order of a table's columns or rows nor the names of its classes change a forest, where
+what they hold tells them apart: it is grown on the table in an order of its own.
 
 Letters: N training rows, M rows, F columns, C classes, T trees, K tries at a node, L nodes of a
 level.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,20 +20,22 @@ from foretoken.models.contract import Array, Arrays
 from foretoken.models.tabpfn.columns import Floats
 from foretoken.models.tabpfn.encoding import LEAF_PRIOR, LEAST_WEIGHT, TREES, TRIES, depth
 
-__all__ = ["Forest", "fitted", "grow"]
+__all__ = ["Forest", "forest_of", "grow", "own_order"]
 
 Singles = NDArray[np.float32]
 Whole = NDArray[np.int64]
 Chance = Callable[..., Singles]  # uniform numbers in [0, 1) of the given shape
 BLOCK = 1 << 18  # rows times trees at a time
+ROUNDS = 3  # of marking columns and rows
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Splits(NamedTuple):
     """Of nodes [T, ...]: a row goes up whose value in the column is in (low, high]."""
 
     column: Whole
-    low: Singles
-    high: Singles
+    low: Floats
+    high: Floats
 
     def of(self, index: Any) -> Splits:
         """Those at an index."""
@@ -59,8 +60,8 @@ class Forest:
     """
 
     column: NDArray[np.int32]
-    low: Singles
-    high: Singles
+    low: Floats
+    high: Floats
     leaf: Singles
     unseen: NDArray[np.uint8]
 
@@ -92,7 +93,7 @@ class Forest:
     def _said(self, matrix: Floats) -> Singles:
         """What each tree says of each row: [T, M, C]."""
         (T, nodes), M = self.column.shape, len(matrix)
-        columns, row = _singles(matrix).ravel(), np.arange(M)
+        columns, row = np.ascontiguousarray(matrix.T).ravel(), np.arange(M)
         root = nodes * np.arange(T)[:, None]  # of each tree, among the nodes of all
         column, low, high = self.column.ravel(), self.low.ravel(), self.high.ravel()
         node = np.zeros((T, M), np.int64)
@@ -107,7 +108,7 @@ class Forest:
         return said
 
 
-def fitted(
+def forest_of(
     matrix: Floats,
     categorical: NDArray[np.bool_],
     labels: Array,
@@ -123,7 +124,7 @@ def fitted(
         place: [C] of each class by something that does not depend on what it is called.
         chance: where all randomness comes from.
     """
-    columns, rows = _own_order(matrix, place[labels])
+    columns, rows = own_order(matrix, place[labels])
 
     def uniform(*shape: int) -> Singles:
         return chance.random(shape, np.float32)
@@ -147,7 +148,7 @@ def grow(
         chance: where all randomness comes from, asked in the order in which ``forests`` asks.
     """
     N, T = len(labels), TREES
-    columns, tree = _singles(matrix), np.arange(T)[:, None]
+    columns, tree = np.ascontiguousarray(matrix.T), np.arange(T)[:, None]
     drawn = (chance(T, N) * np.float32(N)).astype(np.int64)
     weight = _counts(drawn + N * tree, T * N).reshape(T, N)
     node = np.zeros((T, N), np.int64)
@@ -167,31 +168,40 @@ def grow(
     return Forest(column.astype(np.int32), low, high, leaf, (weight == 0).astype(np.uint8))
 
 
-def _own_order(matrix: Floats, labels: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def own_order(matrix: Floats, labels: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """An order of the columns [F] and of the rows [N] that follows from what they hold.
 
-    Of values only the order counts, so that a unit says nothing either.
+    Of values only the order counts, so that a unit says nothing either. Columns and rows are marked
+    by the cells that they have, and cells by their columns and rows, in turn (Weisfeiler and Leman
+    1968); what nothing tells apart stays in the table's order.
 
     Args:
         matrix: [N, F].
         labels: [N] by names that do not depend on what the classes are called.
     """
-    singles = _singles(matrix)
-    ranks = np.array([np.unique(column, return_inverse=True)[1] for column in singles])  # [F, N]
-    by_class = np.lexsort((ranks, np.broadcast_to(labels, ranks.shape)))
-    held = np.take_along_axis(ranks, by_class, axis=1)
-    columns = np.array(sorted(range(len(held)), key=lambda j: held[j].tobytes()), np.intp)
-    rows = np.column_stack([labels, ranks[columns].T])
-    marks = [blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
-    return columns, np.array(sorted(range(len(rows)), key=marks.__getitem__), np.intp)
+    ranks = [np.unique(column, return_inverse=True)[1] for column in matrix.T]
+    values = np.array(ranks, np.uint64) * _ODD  # [F, N]
+    columns, rows = np.zeros(len(values), np.uint64), _mixed(labels.astype(np.uint64))
+    for _ in range(ROUNDS):
+        cells = _mixed(columns[:, None] + _mixed(values + rows))
+        columns, rows = np.add.reduce(cells, axis=1), np.add.reduce(cells, axis=0)
+    return np.argsort(columns, kind="stable"), np.lexsort((rows, labels))
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Other numbers for other numbers, without a pattern that sums could show (SplitMix64)."""
+    mixed = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    made: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return made
 
 
 def _tries(
-    columns: Singles, categorical: NDArray[np.bool_], node: Whole, L: int, chance: Chance
+    columns: Floats, categorical: NDArray[np.bool_], node: Whole, L: int, chance: Chance
 ) -> Splits:
     """Splits [T, L, K] at values that rows of the node itself have."""
     (T, N), F = node.shape, len(columns)
-    order = np.argsort(node + np.float32(0.999) * chance(T, N), axis=1, kind="stable")
+    order = np.argsort(node, axis=1, kind="stable")
     count = _counts(node + L * np.arange(T)[:, None], T * L).reshape(T, L)
     start = np.cumsum(count, axis=1) - count
     place = chance(T, L, TRIES) * count[..., None] + start[..., None]
@@ -199,14 +209,14 @@ def _tries(
     column = np.minimum((chance(T, L, TRIES) * np.float32(F)).astype(np.int64), F - 1)
     value = columns[column, row]
     second = chance(T, L, TRIES) < 0.5
-    low = np.where(second, np.nextafter(value, np.float32(-np.inf)), value)
-    low = np.where(np.isnan(low), np.float32(np.inf), low)
-    high = np.where(second & categorical[column], value, np.float32(np.inf))
+    low = np.where(second, np.nextafter(value, -np.inf), value)
+    low = np.where(np.isnan(low), np.inf, low)
+    high = np.where(second & categorical[column], value, np.inf)
     return Splits(column, low, high)
 
 
 def _best(
-    columns: Singles, tried: Splits, node: Whole, labels: Array, weight: Singles, classes: int
+    columns: Floats, tried: Splits, node: Whole, labels: Array, weight: Singles, classes: int
 ) -> Splits:
     """Of the splits tried at each node the purest, [T, L]; one that sends no row up for none."""
     T, L, K = tried.column.shape
@@ -224,11 +234,11 @@ def _best(
     score = np.where((size >= LEAST_WEIGHT).all(axis=0), pure[0] + pure[1], np.float32(-1))
     best = score.argmax(axis=-1).ravel()
     found, most = tried.flat().of((np.arange(T * L), best)), score.max(axis=-1).ravel()
-    low = np.where(most < 0, np.float32(np.inf), found.low)
+    low = np.where(most < 0, np.inf, found.low)
     return Splits(found.column, low, found.high).of(np.arange(T * L).reshape(T, L))
 
 
-def _above(columns: Singles, splits: Splits) -> NDArray[np.bool_]:
+def _above(columns: Floats, splits: Splits) -> NDArray[np.bool_]:
     """Whether each row goes up at its splits [T, M, ...]."""
     row = np.arange(columns.shape[1])
     value = columns[splits.column, row if splits.column.ndim == 2 else row[:, None]]
@@ -240,9 +250,3 @@ def _counts(at: Whole, size: int, weight: Singles | None = None) -> Singles:
     """How often each of 0..size-1 stands in ``at``, by weight: [size]."""
     weights = None if weight is None else weight.ravel()
     return np.bincount(at.ravel(), weights, minlength=size).astype(np.float32)
-
-
-def _singles(matrix: Floats) -> Singles:
-    """Columns [F, M] in float32; what it does not hold is infinite."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(matrix.T, np.float32)

@@ -108,7 +108,7 @@ def _tries(
     """Splits [B, T, L * K] at values that rows of the node itself have."""
     B, T, N = node.shape
     F = categorical.shape[1]
-    order = (node + 0.999 * chance(B, T, N)).argsort(dim=2, stable=True)
+    order = node.argsort(dim=2, stable=True)
     count = torch.zeros(B, T, L, dtype=torch.int64, device=node.device)
     count.scatter_add_(2, node, torch.ones_like(node))
     start = count.cumsum(2) - count

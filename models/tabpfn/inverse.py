@@ -20,11 +20,14 @@ def inverse(matrix: Tensor) -> Tensor:
 def by_blocks(matrix: Tensor) -> Tensor:
     """The same for a GPU, which multiplies a batch at once but factorises one after another.
 
+    A matrix that is not positive definite becomes NaN.
+
     The inverse of a quarter and that of its Schur complement give the whole.
     """
     N = matrix.shape[-1]
     if N <= SMALL:
-        factor = torch.linalg.cholesky_ex(matrix).L
+        factor, wrong = torch.linalg.cholesky_ex(matrix)  # which does not wait for the device
+        factor = torch.where(wrong[..., None, None] > 0, torch.nan, factor)
         one = torch.eye(N, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
         half: Tensor = torch.linalg.solve_triangular(factor, one, upper=False)
         return half.mT @ half

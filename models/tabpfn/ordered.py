@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from foretoken.models.contract import Array, Arrays
 from foretoken.models.tabpfn.columns import Floats, Table
-from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, GAIN, SCORES
-from foretoken.models.tabpfn.forest import Forest, fitted
+from foretoken.models.tabpfn.encoding import CLASSES, COLUMNS, GAIN, SCORES, TREES
+from foretoken.models.tabpfn.forest import Forest, forest_of
 from foretoken.models.tabpfn.pipelines import Options
 from foretoken.models.tabpfn.regression import Kernel, centred, kernel_ridge, left_out, ridge
 from foretoken.models.tabpfn.ways import Encoding, encoded, ranks, shown, standardised
 
 __all__ = ["COLUMNS", "SCORES", "OrderedPipeline"]
 
+FOREST = 1  # what tells its random numbers from those that chose a part of a table
 WAYS = ((True, True), (False, True), (True, False), (True, True))  # (ranked, indicators)
 
 
@@ -39,6 +40,7 @@ class OrderedPipeline:
     version = 3
     every_column = False
     extra = SCORES
+    looks = TREES
     features: int | None = SCORES + COLUMNS
     defaults: Mapping[str, float | str] = MappingProxyType({"temperature": 0.9})
 
@@ -65,8 +67,8 @@ class OrderedPipeline:
         # Turns differ between members that look in the same way, and between neighbours.
         turns = np.array([(i + i // len(WAYS)) % classes for i in chosen])
         arrays["names"] = (place + turns[:, None]) % classes  # [K, C]
-        chance = np.random.default_rng([options.seed, options.first])
-        arrays |= fitted(table.matrix, table.categorical, labels, place, chance).arrays()
+        chance = np.random.default_rng([options.seed, options.first, FOREST])
+        arrays |= forest_of(table.matrix, table.categorical, labels, place, chance).arrays()
         seen = {way: encoded(table, arrays, WAYS[way]) for way in set(ways)}
         parts = []
         for way, names in zip(ways, arrays["names"], strict=True):

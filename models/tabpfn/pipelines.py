@@ -108,6 +108,7 @@ class Pipeline(Protocol):
 
     version: int  # of what it computes; another one makes other contexts
     extra: int  # features that it adds to the columns
+    looks: int  # at each row, beside those at its columns and at training rows
     features: int | None  # of the networks that it is for; None for any
     every_column: bool  # wants constant and repeated columns too
     defaults: Mapping[str, float | str]  # of options, see ``Options.parse``

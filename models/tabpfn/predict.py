@@ -77,7 +77,8 @@ class TabularPredictor:
             raise Unsupported(
                 f"the model reads {config['features']} features of a row, but this release's "
                 f"pipeline {config['pipeline']!r} makes {self._pipeline.features}: the model is of "
-                "another release; use a newer version of it, or train again"
+                "another release; use a newer version of it, with which tables have to be fitted "
+                "again, or train again"
             )
         self._limits = Limits(
             config["rows"], config["features"] - self._pipeline.extra, config["classes"]
@@ -215,7 +216,8 @@ class TabularPredictor:
             each = zip(arrays, known.columns, strict=True)
             return _stacked([self._pipeline.rows(own, matrix[:, some]) for own, some in each])
 
-        x = yield from _done(features, max(matrix.size * members, len(matrix) * seen))
+        size = max(matrix.size * members, len(matrix) * (seen + self._pipeline.looks))
+        x = yield from _done(features, size)
         calls, start = [], 0
         for state in context.states:
             end = start + len(cast("Arrays", state)["n"])

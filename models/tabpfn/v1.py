@@ -41,6 +41,7 @@ class V1Pipeline:
     version = 1
     every_column = True
     extra = 0
+    looks = 0
     features: int | None = None
     defaults: Mapping[str, float | str] = MappingProxyType(
         {"members": 3, "temperature": 0.8, "transform": "mix"}

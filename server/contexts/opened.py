@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from foretoken.models.contract import Context
+from foretoken.server.contexts import states
 from foretoken.server.contexts.store import StoredContext
 
 __all__ = ["Opened", "OpenedContexts"]
@@ -32,7 +33,7 @@ class OpenedContexts:
     To let go is to forget: a mapping ends as garbage, once the last call on it is over.
 
     Args:
-        budget: bytes of states.
+        budget: bytes of states, and of what preprocessing learned.
     """
 
     def __init__(self, budget: int) -> None:
@@ -64,16 +65,21 @@ class OpenedContexts:
         context = opened.stored.record.id
         self.drop(context)
         self._opened[context] = opened
-        self._nbytes += opened.stored.record.nbytes
+        self._nbytes += _size(opened)
         while self._nbytes > self._budget and len(self._opened) > 1:
             self.drop(next(iter(self._opened)))
 
     def drop(self, context: str) -> None:
         """Let go of a context, if it is open."""
         if (found := self._opened.pop(context, None)) is not None:
-            self._nbytes -= found.stored.record.nbytes
+            self._nbytes -= _size(found)
 
     def clear(self) -> None:
         """Let go of all of them."""
         self._opened.clear()
         self._nbytes = 0
+
+
+def _size(opened: Opened) -> int:
+    context = opened.context
+    return states.nbytes(context) + sum(a.nbytes for a in context.arrays.values())

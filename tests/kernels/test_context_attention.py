@@ -88,6 +88,18 @@ def test_the_fused_kernel_has_the_gradients_of_the_reference():
         torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.gpu
+def test_a_gpu_has_gradients_of_the_reference_under_autocast():
+    given = torch.randn(3, 2, 4, 90, 64, device="cuda", requires_grad=True)
+    n = torch.tensor([30, 90], device="cuda")
+    for real in (n, None):
+        with torch.autocast("cuda", torch.bfloat16):
+            made = op.context_attention(*given.bfloat16(), real).float().square().sum()
+        wanted = reference.context_attention(*given.double(), real).square().sum()
+        mine, theirs = (torch.autograd.grad(each, given)[0].double() for each in (made, wanted))
+        assert (mine - theirs).norm() / theirs.norm() < 0.02
+
+
 def test_all_keys_are_real_where_nobody_says_how_many():
     q, k, v = torch.randn(3, 2, 4, 9, 8)
     wanted = reference.context_attention(q, k, v, torch.tensor([9, 9]))

@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from foretoken.models.tabpfn.encoding import CLASSES, TREES, depth
-from foretoken.models.tabpfn.forest import Forest, fitted, grow
+from foretoken.models.tabpfn.forest import Forest, forest_of, grow, own_order
 from foretoken.models.tabpfn.forests import forest_scores
 from foretoken.models.tabpfn.prior import sample
 
@@ -23,10 +23,10 @@ def table(seed, N, M, F):
 
 def grown(x, categorical, y, place=None, seed=0):
     place = np.arange(y.max() + 1) if place is None else place
-    return fitted(x, categorical, y, place, np.random.default_rng(seed))
+    return forest_of(x, categorical, y, place, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize(("N", "M", "F"), [(2, 3, 1), (33, 20, 3), (130, 30, 12), (400, 60, 40)])
+@pytest.mark.parametrize(("N", "M", "F"), [(2, 3, 1), (33, 20, 3), (130, 30, 12), (1000, 60, 20)])
 def test_numpy_grows_what_torch_grows(N, M, F):
     x, categorical, y = table(N, N, M, F)
     C = int(y.max()) + 1
@@ -129,6 +129,33 @@ def test_neither_the_order_of_columns_and_rows_nor_names_of_classes_say_anything
     np.testing.assert_allclose(left, forest.left_out(x[:120])[rows], atol=1e-6)
 
 
+@pytest.mark.parametrize("levels", [2, 3, 1000])
+def test_columns_that_tell_as_much_are_told_apart_by_their_rows(levels):
+    """Columns alike in each class, as of coins or of numbers that all separate the classes."""
+    rng = np.random.default_rng(levels)
+    y = np.repeat([0, 0, 1], 20)
+    x = np.column_stack([rng.permuted(np.arange(60).reshape(3, 20) % levels, axis=1).ravel()
+                         for _ in range(7)]).astype(np.float64)  # fmt: skip
+    columns, rows = own_order(x, y)
+    for seed in range(5):
+        turn, mixed = rng.permutation(7), rng.permutation(60)
+        again, others = own_order(x[mixed][:, turn], y[mixed])
+        np.testing.assert_array_equal(
+            x[mixed][:, turn][others][:, again], x[rows][:, columns], f"{seed}"
+        )
+        np.testing.assert_array_equal(y[mixed][others], y[rows])
+
+
+@pytest.mark.parametrize(("scale", "base"), [(1.0, 1.7e12), (1e-50, 0.0), (1e30, 0.0)])
+def test_units_and_epochs_say_nothing(scale, base):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 60_000, (200, 2)).astype(np.float64)  # milliseconds of a minute
+    y = (x[:, 0] // 5000 % 2).astype(np.int64)
+    forest = grown(x[:150], np.zeros(2, bool), y[:150])
+    other = grown(x[:150] * scale + base, np.zeros(2, bool), y[:150])
+    np.testing.assert_array_equal(other.scores(x[150:] * scale + base), forest.scores(x[150:]))
+
+
 def test_a_row_alone_is_the_row_in_company():
     x, categorical, y = (each[0].numpy() for each in table(6, 90, 3000, 7))
     forest = grown(x[:90].astype(np.float64), categorical, y[:90])
@@ -141,7 +168,7 @@ def test_a_row_alone_is_the_row_in_company():
 def test_missing_huge_and_equal_values_are_taken():
     rng = np.random.default_rng(4)
     x = rng.standard_normal((60, 4))
-    x[:, 1] = 1e300 * np.sign(x[:, 1])  # beyond float32
+    x[:, 1] = 1.7e308 * np.sign(x[:, 1])
     x[rng.random((60, 4)) < 0.3] = np.nan
     x[:, 3] = 7.0
     y = rng.integers(0, 3, 60)

@@ -23,3 +23,9 @@ def test_kernel_matrices_are_inverted_in_float32():
     for way in (inverse, by_blocks):
         error = (way(matrix).double() - wanted).norm() / wanted.norm()
         assert error < 1e-4
+
+
+def test_what_has_no_factor_becomes_nan():
+    matrix = torch.eye(3 * SMALL)
+    matrix[SMALL, SMALL] = -1
+    assert by_blocks(matrix).isnan().any()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from foretoken.errors import NotFound
 from tests.server.contexts.tables import inline, rows, same, table, with_context
 
+RESULT = Path(__file__).resolve().parents[3] / "benchmarks/results/context_kill.json"
 TOIL = """
 import random, sys
 from pathlib import Path
@@ -56,19 +60,20 @@ def killed(data_dir, env, seed, lines):
     return said[1:]
 
 
-def look(planes, registry, said) -> None:
-    """Each context, as the last line about it has it."""
+def look(planes, registry, said) -> Counter[str]:
+    """Each context, as the last line about it has it; counts of what was found."""
     plane = planes()
     last = {words[1]: words for words in said}
     ids = {words[1]: words[2] for words in said if words[0] == "fitted"}
     # The process may have begun to do more than it has said, with one table.
-    doubtful = 0
+    doubtful, found_so = 0, Counter({"kills": 1})
     for number, words in last.items():
         request = with_context(ids[number], rows())
         try:
             found = plane.answer("", [request])
         except NotFound:
             doubtful += words[0] == "fitted"
+            found_so["deletes acknowledged, not found after the kill"] += words[0] == "deleted"
             continue
         doubtful += words[0] == "deleted"
         assert found.hits == (True,)
@@ -77,17 +82,22 @@ def look(planes, registry, said) -> None:
         plain = plane.answer("toy", [inline(table(int(number)), rows())])
         assert plain.hits == (False,)
         same(found, plain)
+        found_so["fits acknowledged, answered with HIT after the kill"] += words[0] == "fitted"
     assert doubtful <= 1
+    found_so["done but not yet said"] += doubtful
+    return found_so
 
 
-def rounds(planes, registry, toys, count) -> None:
-    choice = random.Random(count)
+def rounds(planes, registry, toys, count) -> Counter[str]:
+    choice, found = random.Random(count), Counter()
     for seed in range(count):
-        look(planes, registry, killed(registry.data_dir, toys, seed, choice.randint(3, 20)))
+        said = killed(registry.data_dir, toys, seed, choice.randint(3, 20))
+        found += look(planes, registry, said)
         for record in planes().contexts():
             planes().delete_context(record.id)  # fitted, but not said any more
         registry.gc(0)
         assert not list((registry.data_dir / "contexts").rglob("*/*")), "nothing is left over"
+    return found
 
 
 def test_a_context_that_was_acknowledged_is_there_after_a_kill(planes, registry, toys):
@@ -97,4 +107,5 @@ def test_a_context_that_was_acknowledged_is_there_after_a_kill(planes, registry,
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_kills(planes, registry, toys):
-    rounds(planes, registry, toys, 60)
+    found = rounds(planes, registry, toys, 60)
+    RESULT.write_text(json.dumps(dict(found), indent=1) + "\n", "utf-8")
