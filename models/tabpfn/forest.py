@@ -149,12 +149,13 @@ def grow(
     """
     N, T = len(labels), TREES
     columns, tree = np.ascontiguousarray(matrix.T), np.arange(T)[:, None]
+    cuts = _cuts(columns)
     drawn = (chance(T, N) * np.float32(N)).astype(np.int64)
     weight = _counts(drawn + N * tree, T * N).reshape(T, N)
     node = np.zeros((T, N), np.int64)
     levels: list[Splits] = []
     for level in range(depth(N)):
-        tried = _tries(columns, categorical, node, 2**level, chance)
+        tried = _tries(cuts, categorical, node, 2**level, chance)
         levels.append(_best(columns, tried, node, labels, weight, classes))
         node = 2 * node + _above(columns, levels[-1].of((tree, node)))
     share = (np.bincount(labels, minlength=classes) / N).astype(np.float32)
@@ -196,23 +197,34 @@ def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return made
 
 
+def _cuts(columns: Floats) -> Floats:
+    """Halfway from each value to the next lower and the next higher one: [2, F, N]."""
+    made = np.full((2, *columns.shape), np.inf)
+    for (below, above), column in zip(made.transpose(1, 0, 2), columns, strict=True):
+        real = ~np.isnan(column)
+        values, place = np.unique(column[real], return_inverse=True)
+        between = values[:-1] / 2 + values[1:] / 2
+        between = np.where(between >= values[1:], values[:-1], between)  # neighbours among floats
+        edges = np.concatenate([[-np.inf], between, [np.inf]])
+        below[real], above[real] = edges[place], edges[place + 1]
+    return made
+
+
 def _tries(
-    columns: Floats, categorical: NDArray[np.bool_], node: Whole, L: int, chance: Chance
+    cuts: Floats, categorical: NDArray[np.bool_], node: Whole, L: int, chance: Chance
 ) -> Splits:
-    """Splits [T, L, K] at values that rows of the node itself have."""
-    (T, N), F = node.shape, len(columns)
+    """Splits [T, L, K] beside values that rows of the node itself have."""
+    (T, N), F = node.shape, cuts.shape[1]
     order = np.argsort(node, axis=1, kind="stable")
     count = _counts(node + L * np.arange(T)[:, None], T * L).reshape(T, L)
     start = np.cumsum(count, axis=1) - count
     place = chance(T, L, TRIES) * count[..., None] + start[..., None]
     row = order[np.arange(T)[:, None, None], np.minimum(place.astype(np.int64), N - 1)]
     column = np.minimum((chance(T, L, TRIES) * np.float32(F)).astype(np.int64), F - 1)
-    value = columns[column, row]
+    below, above = cuts[:, column, row]
     second = chance(T, L, TRIES) < 0.5
-    low = np.where(second, np.nextafter(value, -np.inf), value)
-    low = np.where(np.isnan(low), np.inf, low)
-    high = np.where(second & categorical[column], value, np.inf)
-    return Splits(column, low, high)
+    high = np.where(second & categorical[column], above, np.inf)
+    return Splits(column, np.where(second, below, above), high)
 
 
 def _best(

@@ -1,8 +1,9 @@
 """What random forests say of each row, for training: a score for each class, batched in torch.
 
 A tree grows level by level. At each of its nodes some columns and values of the node's own rows are
-tried, and the split that leaves the purest halves is kept (Gini). A number is split above a value,
-a category above its code or into this one and all others; a missing value is never above. A tree
+tried, and the split that leaves the purest halves is kept (Gini). A number is split above or below
+a value, halfway to the next, a category above its code or into this one and all others; a missing
+value is never above. A tree
 learns from a bootstrap sample; a training row is scored by the trees that have not seen it, so that
 its score means what a test row's means (Breiman 2001).
 
@@ -14,11 +15,12 @@ K tries at a node, L nodes of a level.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from foretoken.models.tabpfn.encoding import (
     LEAF_PRIOR,
@@ -81,11 +83,12 @@ def _scores(
     weight = torch.zeros(B, T, N, device=x.device)
     weight.scatter_add_(2, drawn, torch.ones_like(weight))
     columns = x.transpose(1, 2).reshape(B, 1, F * R).expand(B, T, F * R)
+    cuts = [c.reshape(B, 1, F * N).expand(B, T, F * N) for c in _cuts(x[:, :N])]
     node = torch.zeros(B, T, R, dtype=torch.int64, device=x.device)
     y = labels[:, None].expand(B, T, N)
     for level in range(depth(N)):
         here = node[:, :, :N]
-        tried = _tries(columns, R, categorical, here, 2**level, chance)
+        tried = _tries(cuts, categorical, here, 2**level, chance)
         splits = _best(columns, R, tried, here, y, weight, classes)
         node = 2 * node + _above(columns, R, splits, node)
     leaf = torch.zeros(B, T, 2 ** depth(N) * classes, device=x.device)
@@ -102,10 +105,29 @@ def _scores(
     return torch.where(count > 0, mean - share[:, None], 0.0)
 
 
+def _cuts(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Halfway from each value of x [B, N, F] to the next lower and higher one: [B, F, N] each."""
+    value = x.transpose(1, 2).contiguous()
+    order = value.nan_to_num(nan=torch.inf).sort(-1).values
+    edged = pad(pad(order, (1, 0), value=-torch.inf), (0, 1), value=torch.inf)
+    lower = edged.gather(-1, torch.searchsorted(order, value))
+    higher = edged.gather(-1, torch.searchsorted(order, value, right=True) + 1)
+    return (
+        _between(lower, value).nan_to_num(nan=torch.inf, posinf=torch.inf, neginf=-torch.inf),
+        _between(value, higher).nan_to_num(nan=torch.inf, posinf=torch.inf),
+    )
+
+
+def _between(lower: Tensor, higher: Tensor) -> Tensor:
+    """Halfway, but below the higher one, if both are finite."""
+    half = lower / 2 + higher / 2
+    return torch.where((half >= higher) & half.isfinite(), lower, half)
+
+
 def _tries(
-    columns: Tensor, R: int, categorical: Tensor, node: Tensor, L: int, chance: Chance
+    cuts: Sequence[Tensor], categorical: Tensor, node: Tensor, L: int, chance: Chance
 ) -> Splits:
-    """Splits [B, T, L * K] at values that rows of the node itself have."""
+    """Splits [B, T, L * K] beside values that rows of the node itself have."""
     B, T, N = node.shape
     F = categorical.shape[1]
     order = node.argsort(dim=2, stable=True)
@@ -115,12 +137,11 @@ def _tries(
     place = (chance(B, T, L, TRIES) * count[..., None] + start[..., None]).flatten(2)
     row = order.gather(2, place.long().clamp_max(N - 1))
     column = (chance(B, T, L, TRIES) * F).flatten(2).long().clamp_max(F - 1)
-    value = columns.gather(2, column * R + row)
+    below, above = (each.gather(2, column * N + row) for each in cuts)
     second = chance(B, T, L, TRIES).flatten(2) < 0.5
-    lower = value.nextafter(torch.full_like(value, -torch.inf))
-    low = torch.where(second, lower, value).nan_to_num(nan=torch.inf)
     coded = categorical[:, None].expand(B, T, F).gather(2, column)
-    return Splits(column, low, torch.where(second & coded, value, torch.inf))
+    high = torch.where(second & coded, above, torch.inf)
+    return Splits(column, torch.where(second, below, above), high)
 
 
 def _best(

@@ -156,6 +156,23 @@ def test_units_and_epochs_say_nothing(scale, base):
     np.testing.assert_array_equal(other.scores(x[150:] * scale + base), forest.scores(x[150:]))
 
 
+def test_a_value_that_was_learned_may_be_rounded():
+    rng = np.random.default_rng(3)
+    x = rng.integers(0, 50, (300, 4)) / 10  # ticks: each stands in several rows
+    y = (x[:, 0] + x[:, 1] > 5).astype(np.int64)
+    forest = grown(x, np.zeros(4, bool), y)
+    for rounded in (x.astype(np.float32), x + 1e-9, x - 1e-9, x + 0.04):
+        np.testing.assert_array_equal(forest.scores(rounded.astype(np.float64)), forest.scores(x))
+
+
+def test_neighbours_among_floats_are_told_apart():
+    x = np.repeat([1.0, np.nextafter(1.0, 2.0)], 50)[:, None]
+    y = np.repeat([0, 1], 50)
+    scores = grown(x, np.zeros(1, bool), y).scores(x)
+    assert (scores[:50, 1] < -0.4).all()
+    assert (scores[50:, 1] > 0.4).all()
+
+
 def test_a_row_alone_is_the_row_in_company():
     x, categorical, y = (each[0].numpy() for each in table(6, 90, 3000, 7))
     forest = grown(x[:90].astype(np.float64), categorical, y[:90])
