@@ -65,6 +65,12 @@ def predict(
 ) -> None:
     """Classify the rows of a table by rows whose classes are known."""
     _expect_either(train, target, context)
+    options = _options(members, seed, limit)
+    if context is not None and (categorical or options != _options(None, 0, "refuse")):
+        raise InvalidInput(
+            "a context has the options that it was fitted with: leave out --members, --seed, "
+            "--limit and --categorical"
+        )
     if out is not None:
         expect_table(out)
     left = set(_list(leave_out))
@@ -83,9 +89,10 @@ def predict(
             raise InvalidInput(f"{test} has no rows to classify")
         if strange := sorted(texts.difference(asked.names, known.names if known else names)):
             raise InvalidInput(f"--text names {strange}, which are no columns of {train or test}")
+        if strange := sorted(left.difference(asked.names, known.names if known else ())):
+            _say(f"note: --leave-out names {strange}, which are no columns of {train or test}")
         _expect_columns(asked, test, names, left | {target or ""})
         if known is not None:
-            options = _options(members, seed, limit)
             training = _training(known, str(train), str(target), names, _list(categorical), options)
             record = _fitted(contexts, model, str(train), training)
         answers = _answers(contexts, record.id, asked, names)

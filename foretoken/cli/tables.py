@@ -39,7 +39,7 @@ class Source(Protocol):
     Attributes:
         names: of its columns.
         rows: how many there are.
-        kinds: of the columns of CSV; empty where the file says them itself.
+        kinds: of the columns, as CSV may have them; Parquet tells its own, where CSV has the like.
         categorical: columns of Parquet that were written as categories, of numbers or others.
     """
 
@@ -146,7 +146,8 @@ class _Csv:
                 self.rows += 1
                 for name, cell in zip(self.names, row, strict=True):
                     if name not in kinds:
-                        possible[name].see(cell)
+                        possible[name].see(line, cell)
+        self._expect_finite(possible)
         found = {name: kind.name for name, kind in possible.items()}
         self.kinds: Mapping[str, str] = {**found, **{n: k for n, k in kinds.items() if n in found}}
 
@@ -181,6 +182,15 @@ class _Csv:
             return np.array([np.nan if v is None else float(v) for v in made], np.float64)
         return np.array(made, np.bool_ if kind == "bool" else np.int64)
 
+    def _expect_finite(self, possible: Mapping[str, _Kind]) -> None:
+        for name, kind in possible.items():
+            if kind.infinite is not None:
+                line, cell = kind.infinite
+                raise InvalidInput(
+                    f"{self._path}, line {line}: {cell!r} in column {name!r} is not a finite "
+                    f"number: leave it empty, or pass --text {name}"
+                )
+
     def _expect_names(self) -> None:
         if not any(self.names):
             raise InvalidInput(f"{self._path} is empty; its first line names the columns")
@@ -208,17 +218,28 @@ class _Kind:
 
     def __init__(self) -> None:
         self._left = list(self._NARROWEST)
-        self._seen = False
+        self._seen, self._numbers = False, True
+        self._infinite: tuple[int, str] | None = None
 
-    def see(self, cell: str) -> None:
+    def see(self, line: int, cell: str) -> None:
         cell = cell.strip()
-        if self._left and cell not in _MISSING:
-            self._seen = True
-            self._left = [kind for kind in self._left if _parsed(kind, cell) is not None]
+        if not (self._left or self._numbers) or cell in _MISSING:
+            return
+        self._seen = True
+        self._left = [kind for kind in self._left if _parsed(kind, cell) is not None]
+        value = _number(cell)
+        self._numbers = self._numbers and value is not None
+        if self._infinite is None and value is not None and not math.isfinite(value):
+            self._infinite = line, cell
 
     @property
     def name(self) -> str:
         return self._left[0] if self._left and self._seen else "text"
+
+    @property
+    def infinite(self) -> tuple[int, str] | None:
+        """Line and text of the first infinite one among numbers."""
+        return self._infinite if self._numbers else None
 
 
 def _parsed(kind: str, cell: str) -> Any:
@@ -227,14 +248,22 @@ def _parsed(kind: str, cell: str) -> Any:
         return cell
     if kind == "bool":
         return _TRUTH.get(cell)
+    if kind == "integer":
+        try:
+            whole_number = int(cell)
+        except ValueError:
+            return None
+        return whole_number if abs(whole_number) < 1 << 63 else None
+    value = _number(cell)
+    # What is infinite would be refused later, without its line.
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _number(cell: str) -> float | None:
     try:
-        if kind == "integer" and abs(whole_number := int(cell)) < 1 << 63:
-            return whole_number
-        value = float(cell)
+        return float(cell)
     except ValueError:
         return None
-    # What is called infinite would be refused later, without its line.
-    return value if kind == "number" and math.isfinite(value) else None
 
 
 def _wanted(kind: str) -> str:
@@ -277,6 +306,22 @@ def _dictionaries(file: Any) -> frozenset[str]:
     return frozenset(field.name for field in schema if pa.types.is_dictionary(field.type))
 
 
+def _kinds(schema: Any) -> dict[str, str]:
+    """What columns of Parquet would be in CSV."""
+    from pyarrow import types  # noqa: PLC0415
+
+    made: dict[str, str] = {}
+    for field in schema:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
+        if types.is_string(kind) or types.is_large_string(kind):
+            made[field.name] = "text"
+        elif types.is_boolean(kind):
+            made[field.name] = "bool"
+        elif types.is_integer(kind) or types.is_floating(kind):
+            made[field.name] = "number"
+    return made
+
+
 def _index(schema: Any) -> frozenset[str]:
     """Columns of Parquet that pandas wrote for the index of a frame; it is no column there."""
     try:
@@ -288,8 +333,6 @@ def _index(schema: Any) -> frozenset[str]:
 
 
 class _Parquet:
-    kinds: Mapping[str, str] = {}
-
     def __init__(self, path: Path) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
@@ -300,6 +343,7 @@ class _Parquet:
         self.names = tuple(n for n in self._file.schema_arrow.names if n not in index)
         self.rows = int(self._file.metadata.num_rows)
         self.categorical = _dictionaries(self._file).intersection(self.names)
+        self.kinds: Mapping[str, str] = _kinds(self._file.schema_arrow)
 
     def chunks(self, rows: int, names: Sequence[str]) -> Iterator[dict[str, Array]]:
         batches: Iterable[Any] = self._file.iter_batches(rows, columns=list(names))

@@ -295,6 +295,41 @@ def test_what_cannot_be_learned_from_is_refused(refused, tmp_path):
     assert ".csv, .parquet" in refused("--out", tmp_path / "out.txt")
 
 
+def test_an_infinite_number_is_no_word(refused, tmp_path, call, test):
+    rows = list(_rows(40, 0))
+    rows[7][1] = "-inf"
+    train = _write(tmp_path / "infinite.csv", rows)
+    said = refused(train=train)
+    assert "infinite.csv, line 9: '-inf' in column 'size' is not a finite number" in said
+    assert "--text size" in said
+    files = ["--train", train, "--target", "kind", "--test", test, "--leave-out", "id"]
+    assert call("tiny", *files, "--text", "size")[0] == 0
+    rows[8][1] = "tall"  # a column of words may hold this one
+    words = _write(tmp_path / "words.csv", rows)
+    assert call("tiny", "--train", words, *files[2:])[0] == 0
+
+
+def test_a_column_that_cannot_be_left_out_is_told(call, train, test):
+    files = ["--train", train, "--target", "kind", "--test", test]
+    status, _, err = call("tiny", *files, "--leave-out", "id,code")
+    assert (status, "--leave-out names ['code']" in err) == (0, True)
+
+
+def test_csv_is_read_as_the_parquet_that_was_learned_from(call, tmp_path):
+    rows = _rows(40, 0)
+    columns = {"zip": [f"{i % 7}" for i in range(40)], "kind": [row[-1] for row in rows]}
+    columns["age"] = [float(i) for i in range(40)]
+    pq.write_table(pa.table(columns), tmp_path / "train.parquet")
+    test = _write(tmp_path / "zips.csv", [["3", "4"], ["5", "6"]], ["zip", "age"])
+    files = ["--train", tmp_path / "train.parquet", "--target", "kind"]
+    status, out, err = call("tiny", *files, "--test", test, "--json")
+    assert (status, len(json.loads(out))) == (0, 2), err
+    wrong = _write(tmp_path / "wrong.csv", [["3", "old"]], ["zip", "age"])
+    status, _, err = call("tiny", *files, "--test", wrong)
+    assert status == 2
+    assert "wrong.csv, line 2: 'old' in column 'age' is not a finite number" in err
+
+
 def test_train_or_context(call, test):
     status, _, err = call("tiny", "--test", test)
     assert (status, "give --train and --target, or --context" in err) == (2, True)
@@ -303,6 +338,9 @@ def test_train_or_context(call, test):
         (context, "no context"),
         ([*context, "--train", test, "--target", "kind"], "not both"),
         ([*context, "--target", "kind"], "--target goes with --train"),
+        ([*context, "--members", 2], "leave out --members"),
+        ([*context, "--seed", 3], "leave out --members"),
+        ([*context, "--categorical", "count"], "leave out --members"),
         (["--train", test, "--test", test], "--target is missing"),
     ):
         status, _, err = call("tiny", *words)
