@@ -79,7 +79,12 @@ class LocalPlane:
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Have ``work`` done on the plane's loop, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        done = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return done.result()
+        except BaseException:  # Ctrl-C ends the waiting, so the work is to end as well
+            done.cancel()
+            raise
 
     async def _answer(self, model: str, requests: Sequence[Any], terms: Terms) -> Answers:
         return await self._followed(lambda: self.plane.predict(model, requests, terms))
@@ -89,11 +94,19 @@ class LocalPlane:
         await self.plane.follow(everything=True)
         return await do()
 
+    async def _end(self) -> None:
+        """End the plane, and then what nobody waits for any more."""
+        await self.plane.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
     def close(self) -> None:
         """Release the loaded models, and end the thread."""
         if self._loop.is_closed():
             return
-        self.run(self.plane.close())
+        self.run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

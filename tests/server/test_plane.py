@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -135,3 +138,40 @@ assert CurveExtrapolator(data_dir=data).extrapolate([0.1, 0.2, 0.3]).mean.shape 
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_nobody_waits_for_ends_with_the_plane(registry):
+    """As after Ctrl-C, which ends the waiting and not what was waited for."""
+    local = LocalPlane(registry, load_settings())
+    ended = threading.Event()
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    waiting = asyncio.run_coroutine_threadsafe(work(), local._loop)
+    local.close()
+    assert ended.is_set()
+    assert waiting.cancelled()
+
+
+def test_work_that_is_no_longer_waited_for_is_cancelled(registry, monkeypatch):
+    class Interrupted(concurrent.futures.Future):
+        def result(self, timeout=None):
+            raise KeyboardInterrupt
+
+    made = []
+
+    def submitted(work, loop):
+        work.close()
+        made.append(Interrupted())
+        return made[-1]
+
+    with LocalPlane(registry, load_settings()) as local:
+        with monkeypatch.context() as patch:
+            patch.setattr(asyncio, "run_coroutine_threadsafe", submitted)
+            with pytest.raises(KeyboardInterrupt):
+                local.contexts()
+        assert made[0].cancelled()
