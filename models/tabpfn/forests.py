@@ -3,9 +3,8 @@
 A tree grows level by level. At each of its nodes some columns and values of the node's own rows are
 tried, and the split that leaves the purest halves is kept (Gini). A number is split above or below
 a value, halfway to the next, a category above its code or into this one and all others; a missing
-value is never above. A tree
-learns from a bootstrap sample; a training row is scored by the trees that have not seen it, so that
-its score means what a test row's means (Breiman 2001).
+value is never above. A tree learns from a bootstrap sample; a training row is scored by the trees
+that have not seen it, so that its score means what a test row's means (Breiman 2001).
 
 ``forest`` does the same in NumPy for one table; a test holds the two together.
 
@@ -20,15 +19,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 
-from foretoken.models.tabpfn.encoding import (
-    LEAF_PRIOR,
-    LEAST_WEIGHT,
-    TREES,
-    TRIES,
-    depth,
-)
+from foretoken.models.tabpfn.encoding import LEAF_PRIOR, LEAST_WEIGHT, TREES, TRIES, depth
 
 __all__ = ["forest_scores"]
 
@@ -94,7 +87,7 @@ def _scores(
     leaf = torch.zeros(B, T, 2 ** depth(N) * classes, device=x.device)
     leaf.scatter_add_(2, node[:, :, :N] * classes + y, weight)
     leaf = leaf.view(B, T, -1, classes)
-    share = torch.nn.functional.one_hot(labels, classes).to(x.dtype).mean(1)  # [B, C]
+    share = one_hot(labels, classes).to(x.dtype).mean(1)  # [B, C]
     leaf = leaf + LEAF_PRIOR * share[:, None, None]
     leaf = leaf / leaf.sum(-1, keepdim=True)
     said = leaf.gather(2, node[..., None].expand(-1, -1, -1, classes))  # [B, T, R, C]
