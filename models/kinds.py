@@ -63,11 +63,27 @@ class InContext(Protocol):
 
 
 class Recurrent(Protocol):
-    """Of a model whose state is replaced by every call; it is that of one sequence."""
+    """Of a model whose state is replaced by every call; it is that of one sequence.
+
+    A model of sequences has the graphs "step", of one observation, and "scan", of T of them, which
+    is as many steps; ``predict`` yields one call. Its letters are "B" and, in "scan", "T".
+    """
+
+    version: int  # of what happens around the graphs: states of other versions are not read
 
     def start(self) -> Arrays:
         """The state before the first observation, each array [1, ...]."""
 
+    def options(self, given: Mapping[str, float | str]) -> Mapping[str, float | str]:
+        """A sequence's options in full, defaults included, as its requests are to carry them.
 
-class Generative(Recurrent, Protocol):
+        Raises:
+            InvalidInput: if they are not acceptable.
+        """
+
+
+class Generative(Protocol):
     """Of a model whose state grows with every token."""
+
+    def start(self) -> Arrays:
+        """The state before the first token, each array [1, ...]."""

@@ -231,9 +231,15 @@ class TextReply:
 
 @dataclass(frozen=True)
 class SequenceRequest:
-    """The next ``T`` observations of a running sequence, [T, D]."""
+    """The next ``T`` observations of a running sequence.
+
+    Args:
+        values: float64 [T, D].
+        options: of the family, such as the horizon of a forecast; the same for a whole sequence.
+    """
 
     values: Array
+    options: Mapping[str, float | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or 0 in self.values.shape:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from foretoken.errors import InvalidInput
 from foretoken.models.contract import Arrays, Call, Config, Graph, Kind, Predictor, Steps, Tensor
 from foretoken.models.tasks import SequenceReply, SequenceRequest, Task
 
@@ -17,6 +18,8 @@ NOTHING = -1e30  # the largest score of no observation; -inf would give NaN as -
 
 
 class Predict:
+    version = 1
+
     def __init__(self, heads: int, width: int) -> None:
         self.heads, self.width = heads, width
 
@@ -28,14 +31,20 @@ class Predict:
             "w": np.zeros((1, H, W), np.float32),
         }
 
+    def options(self, given: Mapping[str, float | str]) -> Mapping[str, float | str]:
+        if unknown := sorted(set(given) - {"scale"}):
+            raise InvalidInput(f"no such options: {', '.join(unknown)}; there is scale")
+        return {"scale": 1.0, **given}
+
     def predict(self, request: SequenceRequest, state: Any = None) -> Steps:
         kept = dict(self.start()) if state is None else state
+        scale = np.float32(request.options.get("scale", 1.0))
         x = request.values.astype(np.float32)[None]
         if x.shape[1] == 1:
             (made,) = yield [Call("step", {"x": x[:, 0]}, kept)]
-            return SequenceReply({"y": made["y"]})
+            return SequenceReply({"y": scale * made["y"]})
         (made,) = yield [Call("scan", {"x": x, "length": np.array([x.shape[1]])}, kept)]
-        return SequenceReply({"y": made["y"][0]})
+        return SequenceReply({"y": scale * made["y"][0]})
 
 
 class Recurrent:
