@@ -1,4 +1,4 @@
-"""What is told about models, versions, aliases and contexts, here or over the wire."""
+"""What is told about models, versions, aliases, contexts and snapshots, here or over the wire."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ __all__ = [
     "Parent",
     "Record",
     "Relation",
+    "SnapshotRecord",
     "Status",
     "Target",
     "Version",
@@ -229,6 +230,31 @@ class ContextRecord(Record):
     used: datetime
     expires: datetime | None = None
     texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SnapshotRecord(Record):
+    """The state of a session that a server keeps.
+
+    Args:
+        id: "snap-" and 64 hex digits; tells nothing of what it names.
+        model: registered name of the model that it was taken of.
+        version: number of the version, which alone can go on from it.
+        step: observations that the state has seen.
+        nbytes: of it.
+        created: when it was kept, UTC.
+        used: when it was last gone on from, UTC, within some minutes.
+        expires: when it is erased unless it is used before, UTC; None: never.
+    """
+
+    id: str
+    model: str
+    version: int
+    step: int
+    nbytes: int
+    created: datetime
+    used: datetime
+    expires: datetime | None = None
 
 
 @dataclass(frozen=True)

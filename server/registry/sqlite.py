@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,23 @@ class Database:
     Args:
         path: the file; it is made on first use.
         patience: seconds to wait for another process's write before giving up.
+        name: what errors call it.
+        pragmas: of each connection, beside those that all databases have.
     """
 
-    def __init__(self, path: Path, patience: float = 30.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        patience: float = 30.0,
+        *,
+        name: str = "the catalogue",
+        pragmas: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self._patience = patience
-        self._errors = _Errors(path)
+        self._name = name
+        self._pragmas = ("synchronous=FULL", "foreign_keys=ON", *pragmas)
+        self._errors = _Errors(f"{name} {path}")
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": patience},
@@ -106,7 +117,7 @@ class Database:
         ):
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, nothing beside it
-            _check(copy, target)
+            _check(copy, f"{self._name} {target}")
 
     def replace_by(self, source: Path) -> None:
         """Make this database's content that of ``source``, in one transaction.
@@ -116,11 +127,20 @@ class Database:
             Unavailable: if others keep the database busy.
         """
         with self._errors, closing(self._connect(source)) as copy:
-            _check(copy, source)
+            _check(copy, f"{self._name} {source}")
             with closing(self._connect(self.path)) as own:
                 own.execute("PRAGMA journal_mode=WAL")
                 own.execute("PRAGMA synchronous=FULL")
                 copy.backup(own)
+
+    def schema_version(self, connection: Connection) -> int:
+        """A number that is the owner's to set; 0 in a new file."""
+        number: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        return number
+
+    def set_schema_version(self, connection: Connection, number: int) -> None:
+        """Set it, within the connection's transaction."""
+        connection.exec_driver_sql(f"PRAGMA user_version={number:d}")
 
     def forbid_changes(self, connection: Connection, table: str) -> None:
         """Make ``table`` append-only: rows can be added, never changed or removed."""
@@ -146,7 +166,7 @@ class Database:
     def _configure(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
         self._enter_wal(connection)
-        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        for pragma in self._pragmas:
             connection.execute(f"PRAGMA {pragma}")
 
     def _enter_wal(self, connection: sqlite3.Connection) -> None:
@@ -166,17 +186,17 @@ class Database:
 class _Errors:
     """Turns SQLite's errors into ours; not a generator, for requests ask ``Database.state``."""
 
-    __slots__ = ("_path",)
+    __slots__ = ("_what",)
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, what: str) -> None:
+        self._what = what
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, DBAPIError | sqlite3.Error):
             cause = error.orig if isinstance(error, DBAPIError) else error
-            if (known := _translate(cause, self._path)) is not None:
+            if (known := _translate(cause, self._what)) is not None:
                 raise known from error
 
 
@@ -185,16 +205,16 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {how}")
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> None:
+def _check(connection: sqlite3.Connection, what: str) -> None:
     (said,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if said != "ok":
-        raise DataLoss(f"the catalogue {path} is damaged ({said}); restore it from a backup")
+        raise DataLoss(f"{what} is damaged ({said}); restore it from a backup")
 
 
-def _translate(cause: Any, path: Path) -> ForetokenError | None:
+def _translate(cause: Any, what: str) -> ForetokenError | None:
     code = getattr(cause, "sqlite_errorname", "")
     if code.startswith(_DAMAGED):
-        return DataLoss(f"the catalogue {path} is damaged ({cause}); restore it from a backup")
+        return DataLoss(f"{what} is damaged ({cause}); restore it from a backup")
     if code.startswith(_ELSEWHERE):
-        return Unavailable(f"the catalogue {path} cannot be used now ({cause})")
+        return Unavailable(f"{what} cannot be used now ({cause})")
     return None
