@@ -64,14 +64,16 @@ class SequenceOpen(_message.Message):
     def __init__(self, model: _Optional[str] = ..., options: _Optional[_Mapping[str, _tabular_pb2.Option]] = ..., digest: _Optional[str] = ..., snapshot: _Optional[bytes] = ..., id: _Optional[str] = ..., deterministic: bool = ..., durable: bool = ..., checkpoint_every: _Optional[int] = ..., key: _Optional[str] = ...) -> None: ...
 
 class Observe(_message.Message):
-    __slots__ = ("values", "steps", "want")
+    __slots__ = ("values", "steps", "want", "delivered")
     VALUES_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     WANT_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
     values: bytes
     steps: int
     want: Want
-    def __init__(self, values: _Optional[bytes] = ..., steps: _Optional[int] = ..., want: _Optional[_Union[Want, str]] = ...) -> None: ...
+    delivered: int
+    def __init__(self, values: _Optional[bytes] = ..., steps: _Optional[int] = ..., want: _Optional[_Union[Want, str]] = ..., delivered: _Optional[int] = ...) -> None: ...
 
 class TakeSnapshot(_message.Message):
     __slots__ = ("include_bytes", "bytes_only")

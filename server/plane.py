@@ -35,6 +35,7 @@ from foretoken.server.loading import key_of, load, slots, warm_up, yielding
 from foretoken.server.registry.loaded import Loaded, LoadedModels
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
 from foretoken.server.rollouts import Rollouts, said
+from foretoken.server.sessions.sessions import Sessions
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Scope, Terms
 
@@ -67,6 +68,7 @@ class Plane:
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
         self._contexts = Contexts(registry, settings, observer, self._found, self._driven)
         self._housekeeping = Housekeeping(registry, self._contexts, settings, observer)
+        self.sessions = Sessions(registry, settings, self._batcher, observer, self._found)
         self._options: dict[str, tuple[int, ServingOptions, str]] = {}  # and what is loaded so
         self._follower: asyncio.Task[None] | None = None
         self._broken: set[str] = set()  # versions whose last load failed
@@ -464,6 +466,7 @@ class Plane:
                 self._let_go()
                 await self._contexts.look()
                 await self._housekeeping.tidy()
+                await self.sessions.tidy(self._rollouts.serves)
             except Exception as e:  # to follow ends with the plane, and with nothing else
                 _log.error("cannot follow the registry: %s", said(e))
 
@@ -483,6 +486,7 @@ class Plane:
             self._follower.cancel()
             with suppress(asyncio.CancelledError):
                 await self._follower
+        await self.sessions.close_all()
         await self._contexts.close()
         self._housekeeping.close()
         self._models.clear()

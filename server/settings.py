@@ -63,6 +63,16 @@ class Settings(BaseSettings):
             share.
         context_quota: bytes of one tenant's contexts, training sets and states.
         context_ttl: seconds since its last use after which a context is erased; 0: never.
+        sessions: most sessions whose states one worker has in memory.
+        session_bytes: memory of those states, in each worker; the least recently used go to the
+            disk first.
+        session_idle: seconds without input after which a session's state goes to the disk.
+        session_ttl: seconds after which the state of a session that nobody goes on with is erased;
+            0: never.
+        session_checkpoint: steps between two states of a durable session that are written, where it
+            says nothing else.
+        snapshot_quota: bytes on the disk of one tenant's snapshots and sessions.
+        snapshot_ttl: seconds since its last use after which a snapshot is erased; 0: never.
         curves: most learning curves of one call.
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
@@ -105,6 +115,13 @@ class Settings(BaseSettings):
     context_memory: int = Field(default=4 << 30, ge=0)
     context_quota: int = Field(default=16 << 30, ge=0)
     context_ttl: float = Field(default=7 * 86400.0, ge=0, le=10 * 365 * 86400, allow_inf_nan=False)
+    sessions: int = Field(default=1 << 17, ge=1)
+    session_bytes: int = Field(default=2 << 30, ge=1)
+    session_idle: Seconds = 300.0
+    session_ttl: float = Field(default=86400.0, ge=0, le=10 * 365 * 86400, allow_inf_nan=False)
+    session_checkpoint: int = Field(default=16, ge=1)
+    snapshot_quota: int = Field(default=1 << 30, ge=0)
+    snapshot_ttl: float = Field(default=7 * 86400.0, ge=0, le=10 * 365 * 86400, allow_inf_nan=False)
     curves: int = Field(default=1024, ge=1)
     curve_points: int = Field(default=1 << 18, ge=1)
     curve_steps: int = Field(default=8192, ge=1)

@@ -88,6 +88,9 @@ class Observer(Protocol):
     def contexts_kept(self, count: int, table: int, state: int) -> None:
         """So many contexts are kept now, with so many bytes of training sets and of states."""
 
+    def sessions(self, model: str, change: int, nbytes: int) -> None:
+        """So many sessions of the model more, or less, have a slot now, of so many bytes each."""
+
 
 class _Silent:
     def batch(self, batch: Batch) -> None: ...
@@ -100,6 +103,7 @@ class _Silent:
     def context(self, model: str, lookup: Lookup) -> None: ...
     def contexts_evicted(self, count: int) -> None: ...
     def contexts_kept(self, count: int, table: int, state: int) -> None: ...
+    def sessions(self, model: str, change: int, nbytes: int) -> None: ...
 
 
 SILENT: Observer = _Silent()

@@ -124,6 +124,15 @@ EXPOSED = (
         "them (state).",
     ),
     Definition(
+        "foretoken_sessions_live", "gauge", ("model",), "sessions",
+        "Sessions whose state is in memory now; those that are idle and kept on the disk are not "
+        "counted.",
+    ),
+    Definition(
+        "foretoken_sessions_bytes", "gauge", ("model",), "bytes",
+        "Memory that the states of live sessions take.",
+    ),
+    Definition(
         "foretoken_context_requests_total", "counter", ("model", "outcome"), "requests",
         "Training sets that were asked for: kept (hit), not kept (miss), or kept but computed anew "
         "(rebuilt).",

@@ -139,6 +139,12 @@ class Metrics:
         cell_of(self._cells, "foretoken_contexts_bytes", "table")[0] = table
         cell_of(self._cells, "foretoken_contexts_bytes", "state")[0] = state
 
+    def sessions(self, model: str, change: int, nbytes: int) -> None:
+        """So many sessions of the model more, or less, have a slot now, of so many bytes each."""
+        label = self._model(model).label
+        cell_of(self._cells, "foretoken_sessions_live", label)[0] += change
+        cell_of(self._cells, "foretoken_sessions_bytes", label)[0] += change * nbytes
+
     # -- the doors --------------------------------------------------------------------------------
 
     def rpc(self, method: str, model: str, code: str, seconds: float, encode: float) -> None:

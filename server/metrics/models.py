@@ -96,7 +96,7 @@ class ModelCounts:
     """
 
     def __init__(self, cells: Cells, label: str) -> None:
-        self._cells, self._label = cells, label
+        self._cells, self.label = cells, label
         self.waiting = cell_of(cells, "foretoken_calls_waiting", label)
         self._ok = self._outcome("ok")
         self._seconds = cell_of(cells, "foretoken_request_seconds", label)
@@ -145,17 +145,17 @@ class ModelCounts:
 
     def count(self, metric: str, *labels: str) -> None:
         """One more of a counter whose first label is the model."""
-        cell_of(self._cells, metric, self._label, *labels)[0] += 1
+        cell_of(self._cells, metric, self.label, *labels)[0] += 1
 
     def loaded(self, seconds: float) -> None:
         """Count a load."""
-        cell = cell_of(self._cells, "foretoken_model_load_seconds", self._label)
+        cell = cell_of(self._cells, "foretoken_model_load_seconds", self.label)
         cell[bisect_left(SECONDS, seconds)] += 1
         cell[-1] += seconds
 
     def held(self, change: int) -> None:
         """So many versions more are held in memory."""
-        cell_of(self._cells, "foretoken_loaded_versions", self._label)[0] += change
+        cell_of(self._cells, "foretoken_loaded_versions", self.label)[0] += change
 
     def _outcome(self, outcome: str) -> list[float]:
-        return cell_of(self._cells, "foretoken_requests_total", self._label, outcome)
+        return cell_of(self._cells, "foretoken_requests_total", self.label, outcome)

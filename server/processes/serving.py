@@ -108,6 +108,7 @@ class Serving:
         end = time.monotonic() + self._settings.drain
         self._ready = False
         self._health.draining()
+        await self._plane.sessions.drain()
         await self._listener.stop(max(0.0, end - time.monotonic() - CLOSING))
         await self._plane.drain(max(0.0, end - time.monotonic() - CLOSING))
         self._admin.close()

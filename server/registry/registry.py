@@ -34,6 +34,7 @@ from foretoken.server.registry.resolver import Resolver
 from foretoken.server.registry.sqlite import Database
 from foretoken.server.registry.tokens import Tokens
 from foretoken.server.registry.verify import MANIFEST, FileReport, verify
+from foretoken.server.sessions.store import DATABASE, SessionStore
 from foretoken.server.terms import LOCAL, Caller
 
 __all__ = ["Registry", "ServingOptions", "Version"]
@@ -61,6 +62,7 @@ class Registry:
     Attributes:
         contexts: the training sets that are kept.
         data_dir: where all of it lies.
+        sessions: snapshots and states of sessions that are kept.
         tokens: what callers of a server show.
     """
 
@@ -71,6 +73,7 @@ class Registry:
         self._blobs = blobs
         self._fitted = fitted
         self.contexts = ContextStore(database, fitted)
+        self.sessions = SessionStore.open(database.path.parent / DATABASE, self.contexts.secret)
         self.data_dir = database.path.parent
         self._admission = Admission(database, blobs, signature)
         self._resolver = Resolver(database)
@@ -479,7 +482,8 @@ class Registry:
             after = page[-1].number
 
     def close(self) -> None:
-        """Close the catalogue."""
+        """Close the catalogue and the database of states."""
+        self.sessions.close()
         self._database.close()
 
     def __enter__(self) -> Registry:

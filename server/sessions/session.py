@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from foretoken.errors import ForetokenError
     from foretoken.server.registry.loaded import Loaded
     from foretoken.server.registry.records import Version
-    from foretoken.server.sessions.stepping import Work
+    from foretoken.server.sessions.saved import Saved
+    from foretoken.server.sessions.work import Visit, Work
 
 __all__ = ["Continue", "Resume", "Session", "SessionOptions", "Want"]
 
@@ -64,12 +66,14 @@ class Session:
     options: SessionOptions
     step: int = 0
     durable_step: int = 0
-    epoch: int = 0  # of its row in the store; others' rows are newer once they have claimed it
+    epoch: int = 0  # of its row in the store, if it has one; others' are newer once they claimed it
     slot: int = -1  # in its pool; -1: its state is in the store
     used: float = 0.0  # time.monotonic() of the last observation
     ended: bool = False
-    lost: Exception | None = None  # why it cannot go on here
-    waiting: deque[Work] = field(default_factory=deque)
+    lost: ForetokenError | None = None  # why it cannot go on here
+    leaving: bool = False  # its state is on its way to the store, for others to go on with
+    waiting: deque[Work | Visit] = field(default_factory=deque)
+    candidate: Saved | None = None  # a state to be written once its step is delivered
 
     @property
     def version(self) -> Version:

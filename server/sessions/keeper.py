@@ -1,0 +1,212 @@
+"""Keeping states: what goes to the store and comes back, many sessions in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from foretoken.errors import (
+    ForetokenError,
+    Overloaded,
+    Unavailable,
+)
+from foretoken.records import SnapshotRecord
+from foretoken.server.sessions.keeping import Budgets
+from foretoken.server.sessions.room import Room
+from foretoken.server.sessions.saved import Saved
+from foretoken.server.sessions.session import Session, SessionOptions
+from foretoken.server.sessions.snapshots import expiry
+from foretoken.server.sessions.state import Snapshot, from_bytes, to_bytes
+
+if TYPE_CHECKING:
+    from foretoken.server.sessions.store import SessionStore
+    from foretoken.server.settings import Settings
+
+__all__ = ["Keeper"]
+
+_log = logging.getLogger("foretoken.sessions")
+BATCH = 256  # states of one transaction
+PATIENCE = 2.0  # seconds that a session waits for a slot
+MOMENT = 0.05
+TAKEN = "session {} has been gone on with elsewhere"
+
+Again = Callable[[Session, Snapshot], Awaitable[None]]
+Lost = Callable[[Session, ForetokenError], None]
+
+
+class Keeper:
+    """The way between slots and the store; it belongs to one event loop.
+
+    Args:
+        store: of the data dir, which other processes use as well.
+        settings: budgets, and how long what lasts.
+        again: gives a session a slot with the state that came back.
+        lost: is told of a session whose state is another one's now, or gone.
+    """
+
+    def __init__(self, store: SessionStore, settings: Settings, again: Again, lost: Lost) -> None:
+        self._store = store
+        self._again = again
+        self._lost = lost
+        self._ttl = settings.session_ttl
+        self._budgets = Budgets(quota=settings.snapshot_quota, ttl=settings.snapshot_ttl)
+        self._due: dict[Session, Saved] = {}  # checkpoints that are to be written
+        self._writer: asyncio.Task[None] | None = None
+        self._coming: dict[Session, asyncio.Task[None]] = {}  # sessions on their way back
+
+    def saved(self, room: Room, session: Session) -> Saved:
+        """A session's state as the store takes it; nothing of it may run."""
+        snapshot = room.snapshot(session, session.options.family)
+        return Saved(
+            session=session.id,
+            tenant=session.tenant,
+            epoch=session.epoch,
+            model=snapshot.model,
+            version=snapshot.version,
+            manifest=snapshot.manifest,
+            step=snapshot.step,
+            data=to_bytes(snapshot),
+            kind="durable" if session.options.durable else "idle",
+            expires=expiry(datetime.now(UTC), self._ttl),
+            about=_said(session.options),
+        )
+
+    # -- checkpoints ------------------------------------------------------------------------------
+
+    async def begin(self, room: Room, session: Session) -> None:
+        """Make a session durable, at the state where it is.
+
+        Raises:
+            Unavailable: if the data dir cannot be written.
+        """
+        state = self.saved(room, session)
+        session.epoch = await asyncio.to_thread(self._store.begin, state, self._budgets)
+        session.durable_step = session.step
+
+    def write(self, session: Session) -> None:
+        """Have the session's candidate written; its ``durable_step`` tells when it is."""
+        if session.candidate is None or session in self._due:
+            return
+        self._due[session] = session.candidate
+        if self._writer is None:
+            self._writer = asyncio.ensure_future(self._write())
+
+    async def _write(self) -> None:
+        """Write what is due, all that has become so meanwhile in one transaction."""
+        try:
+            while self._due:
+                due = dict(list(self._due.items())[:BATCH])
+                try:
+                    written = await asyncio.to_thread(self._store.save, list(due.values()))
+                except Exception as e:  # the states are kept, and tried again
+                    _log.error("checkpoints cannot be written: %s", e)
+                    await asyncio.sleep(MOMENT)
+                    continue
+                for (session, state), done in zip(due.items(), written, strict=True):
+                    del self._due[session]
+                    session.candidate = None
+                    if done:
+                        session.durable_step = max(session.durable_step, state.step)
+                    else:
+                        self._lost(session, Unavailable(TAKEN.format(session.id)))
+        finally:
+            self._writer = None
+
+    # -- away and back ----------------------------------------------------------------------------
+
+    async def put_away(self, states: Sequence[tuple[Session, Saved]]) -> None:
+        """Write states of sessions that have no slot any more.
+
+        Raises:
+            Unavailable: if the data dir cannot be written.
+        """
+        for start in range(0, len(states), BATCH):
+            some = states[start : start + BATCH]
+            written = await asyncio.to_thread(self._store.save, [state for _, state in some])
+            for (session, _), done in zip(some, written, strict=True):
+                if not done:
+                    self._lost(session, Unavailable(TAKEN.format(session.id)))
+
+    def bring_back(self, session: Session) -> None:
+        """Have the state of a session come back, unless it is on its way."""
+        if session not in self._coming and not session.leaving:
+            task = self._coming[session] = asyncio.ensure_future(self._come(session))
+            task.add_done_callback(lambda _: self._coming.pop(session, None))
+
+    async def _come(self, session: Session) -> None:
+        until = time.monotonic() + PATIENCE
+        try:
+            epoch, snapshot, _ = await self.claim(session.id, session.tenant)
+            session.epoch = epoch
+            while True:
+                try:
+                    await self._again(session, snapshot)
+                    return
+                except Overloaded:
+                    if time.monotonic() > until:
+                        raise
+                    await asyncio.sleep(MOMENT)
+        except ForetokenError as e:
+            self._lost(session, e)
+
+    async def claim(self, session: str, tenant: str | None) -> tuple[int, Snapshot, SessionOptions]:
+        """Take a kept session over: nobody else can write its state from now on.
+
+        Raises:
+            NotFound: if nothing is kept of it.
+            FailedPrecondition: if its version was deleted.
+            DataLoss: if what is kept is damaged.
+        """
+        epoch, saved = await asyncio.to_thread(self._store.claim, session, tenant)
+        snapshot = from_bytes(saved.data)
+        options = _options(saved.about, snapshot)
+        if options.durable:
+            return epoch, snapshot, options
+        # It lives in memory from now on, and what is kept would be out of date.
+        await asyncio.to_thread(self._store.drop, {session: epoch})
+        return 0, snapshot, options
+
+    async def drop(self, session: Session) -> None:
+        """Erase what is kept of a session that has ended."""
+        self._due.pop(session, None)
+        if (coming := self._coming.get(session)) is not None:
+            await asyncio.wait([coming])
+        if session.epoch:
+            await asyncio.to_thread(self._store.drop, {session.id: session.epoch})
+
+    # -- snapshots --------------------------------------------------------------------------------
+
+    async def keep(
+        self, snapshot: Snapshot, tenant: str | None, *, keep: bool
+    ) -> tuple[SnapshotRecord | None, bytes]:
+        """A snapshot's bytes, and with ``keep`` what the store says of it.
+
+        Raises:
+            Overloaded: if the tenant's quota is used up.
+        """
+        data = to_bytes(snapshot)
+        if not keep:
+            return None, data
+        return await asyncio.to_thread(self._store.keep, snapshot, tenant, self._budgets), data
+
+    async def close(self) -> None:
+        """Write what is due, and let nothing come back any more."""
+        for task in list(self._coming.values()):
+            task.cancel()
+        if self._writer is not None:
+            await self._writer
+
+
+def _said(options: SessionOptions) -> str:
+    """How a session is stepped and kept, as its row says it."""
+    said = {each: getattr(options, each) for each in ("deterministic", "durable", "every")}
+    return json.dumps(said)
+
+
+def _options(about: str, snapshot: Snapshot) -> SessionOptions:
+    return SessionOptions(snapshot.options, **json.loads(about))
