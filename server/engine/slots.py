@@ -10,43 +10,75 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from foretoken.errors import Overloaded
-from foretoken.models.contract import Array, Arrays, Graph, Tensor
+from foretoken.models.contract import Array, Arrays, Graph
+from foretoken.server.runtimes.base import Rows
 
-__all__ = ["SPARE", "Slots"]
+__all__ = ["SPARE", "HostRows", "Slots"]
 
 SPARE = 0  # a row that belongs to nobody: it fills batches of a fixed shape
 
 
-class Slots:
-    """The states of one loaded version.
+class HostRows:
+    """See ``Rows``: arrays in memory, for runtimes that read and write there.
 
-    It belongs to one event loop, but ``run`` may be called from a thread, for rows that nobody
-    touches meanwhile. All memory is reserved at once and comes into being as it is first written,
-    so that nothing is ever copied to grow.
+    All of it is reserved at once and comes into being as it is first written, so that nothing is
+    ever copied to grow.
 
     Args:
-        tensors: that a state consists of, as graphs read them: "B" and then fixed lengths.
-        start: the state before the first observation, each array [1, ...].
-        most: slots that there may be.
         run: the runtime's.
+        start: a state, each array [1, ...], of whose dtypes and shapes the rows are.
+        count: N.
     """
 
     def __init__(
-        self,
-        tensors: Sequence[Tensor],
-        start: Arrays,
-        most: int,
-        run: Callable[[str, Arrays], Mapping[str, Array]],
+        self, run: Callable[[str, Arrays], Mapping[str, Array]], start: Arrays, count: int
     ) -> None:
-        self._names = [tensor.name for tensor in tensors]
         self._run = run
-        self._start = {name: np.ascontiguousarray(start[name]) for name in self._names}
-        shapes = {name: (most + 1, *array.shape[1:]) for name, array in self._start.items()}
-        self._rows = {n: np.empty(shape, self._start[n].dtype) for n, shape in shapes.items()}
+        self._rows = {n: np.empty((count, *a.shape[1:]), a.dtype) for n, a in start.items()}
+
+    def read(self, slot: int) -> dict[str, Array]:
+        """See ``Rows.read``."""
+        return {name: rows[slot].copy() for name, rows in self._rows.items()}
+
+    def write(self, slot: int, state: Arrays) -> None:
+        """See ``Rows.write``."""
+        for name, rows in self._rows.items():
+            rows[slot] = state[name]
+
+    def run(self, graph: Graph, inputs: Arrays, slots: Sequence[int]) -> Mapping[str, Array]:
+        """See ``Rows.run``."""
+        if len(slots) == 1:
+            box: slice | Array = slice(slots[0], slots[0] + 1)  # a view: nothing is gathered
+            states = {name: rows[box] for name, rows in self._rows.items()}
+        else:
+            box = np.array(slots)
+            states = {name: rows.take(box, axis=0) for name, rows in self._rows.items()}
+        made = self._run(graph.name, {**inputs, **states})
+        for name, rows in self._rows.items():
+            rows[box] = made[name]
+        return made
+
+
+class Slots:
+    """The slots of one loaded version.
+
+    It belongs to one event loop, but ``run`` may be called from a thread, for slots that nobody
+    touches meanwhile.
+
+    Args:
+        rows: where the states are; one more than ``most``.
+        start: the state before the first observation, each array [1, ...].
+        most: slots that there may be.
+    """
+
+    def __init__(self, rows: Rows, start: Arrays, most: int) -> None:
+        self._rows = rows
+        self._start = {name: array[0] for name, array in start.items()}
         self._most = most
         self._free: list[int] = []
         self._fresh = SPARE + 1  # the first slot that has never been taken
-        self._reset(SPARE)
+        self.read, self.write, self.run = rows.read, rows.write, rows.run
+        rows.write(SPARE, self._start)
 
     @property
     def taken(self) -> int:
@@ -57,11 +89,6 @@ class Slots:
     def full(self) -> bool:
         """Whether none is left."""
         return self.taken >= self._most
-
-    @property
-    def nbytes(self) -> int:
-        """Of one state; the same at every step."""
-        return sum(array.nbytes for array in self._start.values())
 
     def take(self, state: Arrays | None = None) -> int:
         """A slot that holds ``state``, each array [...], or the one before the first observation.
@@ -75,47 +102,9 @@ class Slots:
             slot, self._fresh = self._fresh, self._fresh + 1
         else:
             raise Overloaded(f"all {self._most} slots of this model's states are in use")
-        if state is None:
-            self._reset(slot)
-        else:
-            self.write(slot, state)
+        self._rows.write(slot, self._start if state is None else state)
         return slot
 
     def free(self, slot: int) -> None:
         """Give a slot back; what it held is not kept."""
         self._free.append(slot)
-
-    def read(self, slot: int) -> dict[str, Array]:
-        """A copy of a state, each array [...]."""
-        return {name: rows[slot].copy() for name, rows in self._rows.items()}
-
-    def write(self, slot: int, state: Arrays) -> None:
-        """Replace a state."""
-        for name, rows in self._rows.items():
-            rows[slot] = state[name]
-
-    def run(self, graph: Graph, inputs: Arrays, slots: Sequence[int]) -> Mapping[str, Array]:
-        """Run ``graph`` on the states of ``slots`` and replace them by what it writes.
-
-        Args:
-            graph: that reads and writes these states.
-            inputs: of it, rows in the order of ``slots``.
-            slots: [B], none twice but ``SPARE``.
-
-        Returns:
-            The graph's outputs; the states stay as they were if it fails.
-        """
-        if len(slots) == 1:
-            box: slice | Array = slice(slots[0], slots[0] + 1)  # a view: nothing is gathered
-            states = {name: rows[box] for name, rows in self._rows.items()}
-        else:
-            box = np.array(slots)
-            states = {name: rows.take(box, axis=0) for name, rows in self._rows.items()}
-        made = self._run(graph.name, {**inputs, **states})
-        for name, rows in self._rows.items():
-            rows[box] = made[name]
-        return made
-
-    def _reset(self, slot: int) -> None:
-        for name, rows in self._rows.items():
-            rows[slot] = self._start[name][0]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph, Kind, Tensor
 
-__all__ = ["Executable", "Runtime", "fitting", "graphs_of"]
+__all__ = ["Executable", "KeepsRows", "Rows", "Runtime", "fitting", "graphs_of"]
 
 
 class Executable(Protocol):
@@ -24,6 +24,39 @@ class Executable(Protocol):
 
     def close(self) -> None:
         """Release what it holds; ``run`` may not follow."""
+
+
+class Rows(Protocol):
+    """States of many sequences, a row each, on which graphs of a loaded version run.
+
+    Different rows may be used from different threads at once.
+    """
+
+    def read(self, slot: int) -> dict[str, Array]:
+        """A copy of a state, each array [...]."""
+
+    def write(self, slot: int, state: Arrays) -> None:
+        """Replace a state, each array [...]."""
+
+    def run(self, graph: Graph, inputs: Arrays, slots: Sequence[int]) -> Mapping[str, Array]:
+        """Run ``graph`` on some rows and replace them by what it writes.
+
+        Args:
+            graph: that reads and writes these states.
+            inputs: of it, rows in the order of ``slots``.
+            slots: [B]; of what is there twice, either result may be kept.
+
+        Returns:
+            The graph's outputs; the states stay as they were if it fails.
+        """
+
+
+@runtime_checkable
+class KeepsRows(Protocol):
+    """An executable that keeps states where it computes, such as on a GPU."""
+
+    def rows(self, start: Arrays, count: int) -> Rows:
+        """``count`` rows like those of ``start``, each array [1, ...]."""
 
 
 class Runtime(Protocol):

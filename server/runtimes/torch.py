@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -81,7 +81,7 @@ class TorchExecutable:
         self.nbytes = sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
         self._module: nn.Module | None = module
         self._graphs = graphs
-        self._device = device
+        self.device = device
         self._dtype = dtype
         self._threads = threads
 
@@ -93,16 +93,42 @@ class TorchExecutable:
             Unsupported: if there is no such graph, or it has been closed.
             Overloaded: if the device is out of memory.
         """
+        declared = self.declared(graph)
+        given = [self.tensor(tensor, inputs) for tensor in (*declared.inputs, *declared.reads)]
+        tensors = (*declared.outputs, *declared.writes)
+        with self.computing(graph):
+            outputs = self.call(graph, given)
+            return {t.name: array(t, output) for t, output in zip(tensors, outputs, strict=True)}
+
+    def rows(self, start: Arrays, count: int) -> TorchRows:
+        """States on this executable's device; see ``KeepsRows``."""
+        return TorchRows(self, start, count)
+
+    def declared(self, graph: str) -> Graph:
+        """What a graph takes and gives.
+
+        Raises:
+            Unsupported: if there is no such graph, or it has been closed.
+        """
         if self._module is None or graph not in self._graphs:
             raise Unsupported(f"no graph {graph!r}; loaded are {', '.join(self._graphs)}")
-        declared = self._graphs[graph]
-        given = [self._tensor(tensor, inputs) for tensor in (*declared.inputs, *declared.reads)]
+        return self._graphs[graph]
+
+    def has(self, method: str) -> bool:
+        """Whether the module has a method of that name."""
+        return hasattr(self._module, method)
+
+    def call(self, method: str, given: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        """What a method of the module gives, while ``computing``."""
+        made = getattr(self._module, method)(*given)
+        return (made,) if isinstance(made, torch.Tensor) else made
+
+    @contextlib.contextmanager
+    def computing(self, graph: str) -> Iterator[None]:
+        """Compute as this executable does; whatever goes wrong is an error of our tree."""
         try:
             with torch.inference_mode(), self._autocast(), _threads(self._threads):
-                made = getattr(self._module, graph)(*given)
-            outputs = (made,) if isinstance(made, torch.Tensor) else made
-            tensors = (*declared.outputs, *declared.writes)
-            return {t.name: _array(t, output) for t, output in zip(tensors, outputs, strict=True)}
+                yield
         except torch.OutOfMemoryError as e:
             raise Overloaded(f"graph {graph!r} needs more memory than the device has left") from e
         except Exception as e:  # whatever a module may raise
@@ -112,19 +138,73 @@ class TorchExecutable:
         """Release the module."""
         self._module = None
 
-    def _tensor(self, declared: Declared, inputs: Arrays) -> torch.Tensor:
+    def tensor(self, declared: Declared, inputs: Arrays) -> torch.Tensor:
+        """An input on the device.
+
+        Raises:
+            InvalidInput: if it is missing.
+        """
         array = inputs.get(declared.name)
         if array is None:
             raise InvalidInput(f"input {declared.name!r} is missing; given are {sorted(inputs)}")
         tensor = torch.from_numpy(_writable(np.ascontiguousarray(array)))
         if declared.dtype == "bfloat16" and array.dtype == np.uint16:
             tensor = tensor.view(torch.bfloat16)
-        return tensor.to(self._device)
+        return tensor.to(self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self._dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self._device.type, self._dtype, cache_enabled=False)
+        return torch.autocast(self.device.type, self._dtype, cache_enabled=False)
+
+
+class TorchRows:
+    """See ``Rows``: tensors on an executable's device.
+
+    A module may have a method ``step_`` beside "step", which takes the whole pools and [B] int64
+    slots behind the inputs, and changes the pools in place: then nothing is gathered.
+
+    Args:
+        executable: that runs.
+        start: a state, each array [1, ...].
+        count: N.
+    """
+
+    def __init__(self, executable: TorchExecutable, start: Arrays, count: int) -> None:
+        self._executable = executable
+        like = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in start.items()}
+        self._pools = {
+            name: torch.empty((count, *t.shape[1:]), dtype=t.dtype, device=executable.device)
+            for name, t in like.items()
+        }
+
+    def read(self, slot: int) -> dict[str, Array]:
+        """See ``Rows.read``."""
+        return {name: pool[slot].cpu().numpy().copy() for name, pool in self._pools.items()}
+
+    def write(self, slot: int, state: Arrays) -> None:
+        """See ``Rows.write``."""
+        for name, pool in self._pools.items():
+            pool[slot] = torch.from_numpy(np.array(state[name])).to(pool.device)
+
+    def run(self, graph: Graph, inputs: Arrays, slots: Sequence[int]) -> Mapping[str, Array]:
+        """See ``Rows.run``."""
+        runs = self._executable
+        declared = runs.declared(graph.name)
+        given = [runs.tensor(tensor, inputs) for tensor in declared.inputs]
+        with runs.computing(graph.name):
+            rows = torch.tensor(slots, device=runs.device)
+            pools = [self._pools[tensor.name] for tensor in declared.reads]
+            if runs.has(f"{graph.name}_"):
+                made = runs.call(f"{graph.name}_", [*given, *pools, rows])
+            else:
+                states = [pool.index_select(0, rows) for pool in pools]
+                made = runs.call(graph.name, [*given, *states])
+                after = made[len(declared.outputs) :]
+                for tensor, new in zip(declared.writes, after, strict=True):
+                    pool = self._pools[tensor.name]
+                    pool.index_copy_(0, rows, new.to(pool.dtype))
+            return {t.name: array(t, out) for t, out in zip(declared.outputs, made, strict=False)}
 
 
 @contextlib.contextmanager
@@ -140,12 +220,13 @@ def _threads(wanted: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _array(declared: Declared, output: torch.Tensor) -> Array:
+def array(declared: Declared, output: torch.Tensor) -> Array:
+    """An output in memory."""
     tensor = output.to("cpu", getattr(torch, declared.dtype))
     if declared.dtype == "bfloat16":
         tensor = tensor.contiguous().view(torch.uint16)
-    array: Array = tensor.numpy()
-    return array
+    made: Array = tensor.numpy()
+    return made
 
 
 def _writable(array: Array) -> Array:

@@ -11,8 +11,9 @@ from foretoken.models.contract import Arrays, Tensor
 from foretoken.models.kinds import Kind, Recurrent
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.observer import Observer
-from foretoken.server.engine.slots import Slots
+from foretoken.server.engine.slots import HostRows, Slots
 from foretoken.server.registry.loaded import Loaded
+from foretoken.server.runtimes.base import Executable, KeepsRows, Rows
 from foretoken.server.sessions.session import Session
 from foretoken.server.sessions.state import Snapshot, expect_fits
 from foretoken.server.sessions.stepping import Stepper
@@ -75,7 +76,7 @@ class Room:
         self.loaded = loaded
         self.predictor = predictor
         self.signature: tuple[Tensor, ...] = lane.graph.reads
-        self._slots = Slots(self.signature, start, most, lane.run)
+        self._slots = Slots(_rows(loaded.executable, start, most + 1), start, most)
         self.stepper = Stepper(loaded, self._slots, batcher, observer, absent, stepped)
         self._seated: OrderedDict[Session, Room | None] = OrderedDict()  # the last used last
         self.members = 0  # sessions of this version, those whose state is in the store as well
@@ -154,3 +155,9 @@ class Room:
         """
         version = self.loaded.version
         expect_fits(snapshot, version.manifest_digest, self.predictor.version, self.signature)
+
+
+def _rows(executable: Executable, start: Arrays, count: int) -> Rows:
+    if isinstance(executable, KeepsRows):
+        return executable.rows(start, count)
+    return HostRows(executable.run, start, count)

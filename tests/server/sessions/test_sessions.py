@@ -220,3 +220,25 @@ def test_a_state_is_as_large_at_any_step(plane, series):
         assert abs(len(late) - len(early)) <= 8
 
     plane.run(work())
+
+
+def test_a_snapshot_of_one_runtime_goes_on_under_the_other(planes, series):
+    onnx, torch = planes(runtime="onnx"), planes(runtime="torch")
+
+    def stepped(plane, resume=None, rows=series[:40]):
+        async def work():
+            sessions = plane.plane.sessions
+            session = await sessions.open("toy", ANYONE, FIXED, resume)
+            made = joined(await pushed(sessions, session, rows))
+            return made, (await sessions.snapshot(session, ANYONE))[1]
+
+        return plane.run(work())
+
+    for one, two in ((onnx, torch), (torch, onnx), (torch, torch)):
+        whole, _ = stepped(one, rows=series[:60])
+        _, data = stepped(one)
+        rest, _ = stepped(two, data, series[40:60])
+        if one is two:
+            np.testing.assert_array_equal(rest, whole[40:])
+        else:
+            np.testing.assert_allclose(rest, whole[40:], **CLOSE)
