@@ -22,11 +22,11 @@ from foretoken.errors import (
 )
 from foretoken.models import catalog
 from foretoken.server.registrar import Registrar, Registration
+from foretoken.server.registry.lookup import PAGE
 from foretoken.server.registry.manifest import Manifest
 from foretoken.server.registry.names import CHAMPION, Ref
 from foretoken.server.registry.options import ServingOptions
 from foretoken.server.registry.records import Alias, AliasEvent, Model, Status, Version
-from foretoken.server.registry.registry import PAGE
 from foretoken.server.registry.verify import FileReport
 from foretoken.server.terms import Caller, Scope, Terms
 from foretoken.server.uploads import Upload

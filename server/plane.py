@@ -27,10 +27,10 @@ from foretoken.models.tasks import TabularRequest, task_of
 from foretoken.records import ContextRecord
 from foretoken.server.answers import Answers, LoadedVersion, in_time, with_context
 from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
-from foretoken.server.contexts.housekeeping import Housekeeping
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
 from foretoken.server.engine.observer import SILENT, Observer, Served
+from foretoken.server.housekeeping import Housekeeping
 from foretoken.server.loading import key_of, load, slots, warm_up, yielding
 from foretoken.server.registry.loaded import Loaded, LoadedModels
 from foretoken.server.registry.registry import Registry, ServingOptions, Version

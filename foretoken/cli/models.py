@@ -144,7 +144,8 @@ def rollback(
 def delete(
     ref: Ref,
     force: Annotated[
-        bool, typer.Option("--force", help="Also erase the contexts that were fitted with it.")
+        bool,
+        typer.Option("--force", help="Also erase what needs it: contexts, sessions, snapshots."),
     ] = False,
     data_dir: DataDir = None,
     server: Server = None,

@@ -136,7 +136,7 @@ class Client:
     def delete(self, ref: str, *, force: bool = False, timeout: float | None = None) -> Version:
         """Delete a version, given as ``NAME:VERSION``, that no alias points at.
 
-        With ``force``, also one that contexts were fitted with; they are erased with it.
+        With ``force``, also one that contexts, sessions or snapshots need; they are erased too.
         """
         return self._run(registry.delete(ref, force), timeout)
 

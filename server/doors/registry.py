@@ -16,9 +16,9 @@ from foretoken.server.doors import records
 from foretoken.server.doors.service import Call, Method, Reader, Service, Unary, Upload
 from foretoken.server.doors.telling import Tell, telling
 from foretoken.server.registrar import Registration
+from foretoken.server.registry.lookup import PAGE
 from foretoken.server.registry.names import CHAMPION
 from foretoken.server.registry.options import ServingOptions
-from foretoken.server.registry.registry import PAGE
 from foretoken.server.terms import Scope
 from foretoken.server.uploads import Announced
 

@@ -22,10 +22,12 @@ from foretoken.server.registry.contents import (
     BackupSummary,
     Wanted,
     opened,
+    opened_states,
     wanted,
 )
 from foretoken.server.registry.registry import BLOBS, CATALOGUE, CONTEXTS
 from foretoken.server.registry.sqlite import Database
+from foretoken.server.sessions.store import DATABASE as SESSIONS
 
 __all__ = ["backup"]
 
@@ -66,6 +68,8 @@ def backup(data_dir: Path, out: Path, progress: Progress | None = None) -> Backu
 def _write(data_dir: Path, writer: Writer, progress: Progress) -> BackupSummary:
     stores = {folder: BlobStore(data_dir / folder) for folder in (BLOBS, CONTEXTS)}
     with tempfile.TemporaryDirectory() as scratch, opened(data_dir / CATALOGUE) as database:
+        # Before the catalogue, whose versions all states in it then belong to, or did.
+        states = _add_states(writer, data_dir / SESSIONS, Path(scratch) / SESSIONS)
         copy = Path(scratch) / CATALOGUE
         database.copy_to(copy)
         catalogue = digest_of(copy)
@@ -85,10 +89,23 @@ def _write(data_dir: Path, writer: Writer, progress: Progress) -> BackupSummary:
     size = total - sum(blob.size for blob in gone)
     summary = BackupSummary(now, __version__, len(due) - len(gone), size, len(gone))
     left_out = {GONE: [blob.digest for blob in gone]}
-    said = {"format": FORMAT, "catalogue": catalogue.digest, **left_out, **summary.record()}
+    digests = {"catalogue": catalogue.digest, "states": states}
+    said = {"format": FORMAT, **digests, **left_out, **summary.record()}
     page = json.dumps(said, indent=1).encode()
     writer.add(CONTENTS, BytesIO(page), len(page))
     return summary
+
+
+def _add_states(writer: Writer, path: Path, copy: Path) -> str | None:
+    """The digest of a copy of the sessions' states; None: an older release left none."""
+    if not path.is_file():
+        return None
+    with opened_states(path) as database:
+        database.copy_to(copy)
+    states = digest_of(copy)
+    with copy.open("rb") as stream:
+        writer.add(SESSIONS, stream, states.size)
+    return states.digest
 
 
 def _whole(blobs: BlobStore, blob: Wanted) -> bool:

@@ -15,8 +15,9 @@ from foretoken.server.registry import contexts, schema, versions
 from foretoken.server.registry.blobs import BlobStore
 from foretoken.server.registry.records import Record, Status
 from foretoken.server.registry.sqlite import Database
+from foretoken.server.sessions.store import SessionStore
 
-__all__ = ["Collected", "collect", "collect_contexts"]
+__all__ = ["Collected", "collect", "collect_contexts", "collect_sessions"]
 
 _BATCH = 256  # blobs swept in one transaction, so that writers wait for moments only
 LONGEST_GRACE = 10 * 365 * 24 * 3600
@@ -68,6 +69,14 @@ def collect_contexts(
 ) -> Collected:
     """The same for blobs of contexts."""
     return _collect(database, blobs, contexts.referenced, _horizon(grace), dry_run=dry_run)
+
+
+def collect_sessions(database: Database, sessions: SessionStore) -> None:
+    """Erase states of versions that are not there any more."""
+    for name, number in sessions.versions():
+        with sessions.writing() as states, database.read() as connection:
+            if versions.get(connection, name, number) is None:
+                sessions.entomb(states, name, number)
 
 
 def _horizon(grace: float) -> float:

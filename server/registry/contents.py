@@ -1,9 +1,9 @@
-"""What a backup consists of: a catalogue, the blobs it refers to, and a contents page."""
+"""What a backup consists of: a catalogue, the blobs it refers to, states, and a contents page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,12 @@ from foretoken.server.registry.records import Record, Status
 from foretoken.server.registry.registry import BLOBS, CONTEXTS
 from foretoken.server.registry.sqlite import Database
 from foretoken.server.registry.verify import MANIFEST
+from foretoken.server.sessions import store as states
 
-__all__ = ["BackupSummary", "Wanted", "opened", "wanted"]
+__all__ = ["BackupSummary", "Wanted", "opened", "opened_states", "wanted"]
 
-FORMAT = 1
+FORMAT = 2
+READ = (1, FORMAT)  # 1: without the states of sessions
 GONE = "gone"  # on the contents page: training sets of contexts that were left out
 CONTENTS = "backup.json"  # written last: a backup without it is not whole
 
@@ -87,8 +89,12 @@ def _training_sets(connection: Connection) -> list[tuple[str, str, int]]:
 @contextmanager
 def opened(path: Path) -> Iterator[Database]:
     """A catalogue as it is, not migrated; closed afterwards."""
-    database = Database(path)
-    try:
+    with closing(Database(path)) as database:
         yield database
-    finally:
-        database.close()
+
+
+@contextmanager
+def opened_states(path: Path) -> Iterator[Database]:
+    """A database of states as it is, not upgraded; closed afterwards."""
+    with closing(states.opened(path)) as database:
+        yield database

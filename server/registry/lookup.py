@@ -4,12 +4,34 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from foretoken.errors import NotFound
+from foretoken.errors import InvalidInput, NotFound
 from foretoken.server.registry import aliases, models, versions
 from foretoken.server.registry.names import Ref
 from foretoken.server.registry.records import Alias, Status, Version
 
-__all__ = ["alias_of", "any_version", "expect_model", "no_model", "ready_version"]
+__all__ = [
+    "PAGE",
+    "alias_of",
+    "any_version",
+    "expect_model",
+    "no_model",
+    "page_of",
+    "ready_version",
+]
+
+PAGE = 100
+LONGEST_PAGE = 1000
+
+
+def page_of(limit: int) -> int:
+    """The length of a page, if one may have it.
+
+    Raises:
+        InvalidInput: if not.
+    """
+    if not 1 <= limit <= LONGEST_PAGE:
+        raise InvalidInput(f"a page has 1 to {LONGEST_PAGE} entries, not {limit}")
+    return limit
 
 
 def no_model(name: str) -> NotFound:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from types import TracebackType
 
 from foretoken.errors import FailedPrecondition, InvalidInput
 from foretoken.models.artefact import Artefact
@@ -13,22 +12,15 @@ from foretoken.server.contexts.store import ContextStore
 from foretoken.server.registry import aliases, models, rollout, versions
 from foretoken.server.registry.admission import Admission, Check
 from foretoken.server.registry.blobs import BlobStore
-from foretoken.server.registry.collect import Collected, collect, collect_contexts
+from foretoken.server.registry.collect import Collected, collect, collect_contexts, collect_sessions
 from foretoken.server.registry.files import Disk, FileLayer
-from foretoken.server.registry.lookup import alias_of, any_version, expect_model
+from foretoken.server.registry.lookup import PAGE, alias_of, any_version, expect_model, page_of
 from foretoken.server.registry.manifest import Manifest, Signature, family_signature
 from foretoken.server.registry.migrate import migrate
 from foretoken.server.registry.names import CHAMPION, Ref
 from foretoken.server.registry.options import ServingOptions
 from foretoken.server.registry.ownership import expect_owned, expect_seen
-from foretoken.server.registry.records import (
-    Alias,
-    AliasEvent,
-    Model,
-    Origin,
-    Status,
-    Version,
-)
+from foretoken.server.registry.records import Alias, AliasEvent, Model, Origin, Status, Version
 from foretoken.server.registry.removal import removed
 from foretoken.server.registry.resolver import Resolver
 from foretoken.server.registry.sqlite import Database
@@ -43,8 +35,6 @@ CATALOGUE = "registry.sqlite3"
 BLOBS = "blobs"
 CONTEXTS = "contexts"  # blobs of contexts: training sets, and states computed of them
 BACKUPS = "backups"  # copies of the catalogue made before a migration
-PAGE = 100
-LONGEST_PAGE = 1000
 GRACE = 3600.0  # seconds
 
 
@@ -57,23 +47,29 @@ class Registry:
         database: the catalogue, migrated.
         blobs: where bytes are kept.
         fitted: where those of contexts are.
+        sessions: where the states of sessions are kept.
         signature: derives a version's signature from its artefact.
 
     Attributes:
         contexts: the training sets that are kept.
-        data_dir: where all of it lies.
         sessions: snapshots and states of sessions that are kept.
+        data_dir: where all of it lies.
         tokens: what callers of a server show.
     """
 
     def __init__(
-        self, database: Database, blobs: BlobStore, fitted: BlobStore, signature: Signature
+        self,
+        database: Database,
+        blobs: BlobStore,
+        fitted: BlobStore,
+        sessions: SessionStore,
+        signature: Signature,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._fitted = fitted
         self.contexts = ContextStore(database, fitted)
-        self.sessions = SessionStore.open(database.path.parent / DATABASE, self.contexts.secret)
+        self.sessions = sessions
         self.data_dir = database.path.parent
         self._admission = Admission(database, blobs, signature)
         self._resolver = Resolver(database)
@@ -104,10 +100,12 @@ class Registry:
         database = Database(data_dir / CATALOGUE)
         try:
             migrate(database, data_dir / BACKUPS)
+            salt = ContextStore(database, fitted).secret
+            sessions = SessionStore.open(data_dir / DATABASE, salt)
         except BaseException:
             database.close()
             raise
-        return cls(database, blobs, fitted, signature)
+        return cls(database, blobs, fitted, sessions, signature)
 
     # -- registering ------------------------------------------------------------------------------
 
@@ -198,7 +196,7 @@ class Registry:
         With ``tenants``, only those that are everybody's or belong to one of them.
         """
         with self._database.read() as connection:
-            return models.page(connection, after, _positive(limit), tenants)
+            return models.page(connection, after, page_of(limit), tenants)
 
     def expect_reach(self, name: str, caller: Caller, *, change: bool = False) -> None:
         """Do nothing if a caller may see the model or, with ``change``, change it.
@@ -226,7 +224,7 @@ class Registry:
             NotFound: if there is no such model.
         """
         with self._database.read() as connection:
-            found = versions.page(connection, name, after, _positive(limit), unready=unready)
+            found = versions.page(connection, name, after, page_of(limit), unready=unready)
             if not found:
                 expect_model(connection, name)
             return found
@@ -423,17 +421,20 @@ class Registry:
 
         Args:
             ref: of the version.
-            force: also if contexts were fitted with it: they are erased with it, and whoever asks
-                for one of them is told why.
+            force: also if contexts were fitted with it, or sessions or snapshots go on from it:
+                they are erased with it, and whoever asks for one of them is told why.
 
         Raises:
             InvalidInput: if ``ref`` names no version by number.
             NotFound: if there is none.
-            FailedPrecondition: if an alias points at it, it is still PENDING, or contexts need it.
+            FailedPrecondition: if an alias points at it, it is still PENDING, or contexts, sessions
+                or snapshots need it.
         """
-        with self._database.write() as connection:
-            version, fitted = removed(connection, ref, force=force)
+        # The catalogue's transaction ends first: what dies in between, ``collect_sessions`` mends.
+        with self.sessions.writing() as states, self._database.write() as connection:
+            version, fitted = removed(connection, states, ref, force=force)
             self.contexts.entomb(connection, fitted)
+            self.sessions.entomb(states, version.name, version.number)
             return version
 
     def verify(self, ref: str | None = None) -> Iterator[FileReport]:
@@ -445,7 +446,7 @@ class Registry:
         return verify(self._blobs, self.all_versions() if ref is None else [self.resolve(ref)])
 
     def gc(self, grace: float = GRACE, *, dry_run: bool = False) -> Collected:
-        """Remove blobs that nothing refers to, half-written files, dead PENDING rows, old contexts.
+        """Remove blobs that nothing refers to, half-written files, dead PENDING rows, what expired.
 
         Args:
             grace: seconds; what is younger is left alone, for it may be on its way in.
@@ -456,12 +457,18 @@ class Registry:
         """
         if not dry_run:
             self.contexts.expire()
+            self.sessions.expire()
+            self.collect_sessions()
         of_versions = collect(self._database, self._blobs, grace, dry_run=dry_run)
         return of_versions + self.collect_contexts(grace, dry_run=dry_run)
 
     def collect_contexts(self, grace: float = GRACE, *, dry_run: bool = False) -> Collected:
         """Of what ``gc`` does, that which concerns blobs of contexts."""
         return collect_contexts(self._database, self._fitted, grace, dry_run=dry_run)
+
+    def collect_sessions(self) -> None:
+        """Erase states of versions that are not there any more."""
+        collect_sessions(self._database, self.sessions)
 
     def all_versions(
         self, after: Ref | None = None, *, tenants: AbstractSet[str] | None = None
@@ -482,23 +489,12 @@ class Registry:
             after = page[-1].number
 
     def close(self) -> None:
-        """Close the catalogue and the database of states."""
+        """Close the catalogue and the sessions' states."""
         self.sessions.close()
         self._database.close()
 
     def __enter__(self) -> Registry:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _positive(limit: int) -> int:
-    if not 1 <= limit <= LONGEST_PAGE:
-        raise InvalidInput(f"a page has 1 to {LONGEST_PAGE} entries, not {limit}")
-    return limit

@@ -11,16 +11,25 @@ from foretoken.server.registry import aliases, contexts, versions
 from foretoken.server.registry.lookup import any_version
 from foretoken.server.registry.names import Ref
 from foretoken.server.registry.records import Status, Version
+from foretoken.server.sessions import accounts
 
 __all__ = ["removed"]
 
 
-def removed(connection: Connection, ref: str, *, force: bool) -> tuple[Version, list[str]]:
+def removed(
+    connection: Connection, states: Connection, ref: str, *, force: bool
+) -> tuple[Version, list[str]]:
     """Delete a version's rows; errors as for ``Registry.delete``.
 
+    Args:
+        connection: of the catalogue, in a transaction.
+        states: of the sessions' states, in a transaction that nobody writes beside.
+        ref: of the version.
+        force: even if something needs it.
+
     Returns:
-        The version, and the ids of the contexts that were fitted with it, which the caller erases;
-        there are none unless ``force``.
+        The version, and the ids of the contexts that were fitted with it. The caller erases those,
+        and the states of its sessions; there are none unless ``force``.
     """
     parsed = Ref.parse(ref)
     if parsed.version is None:
@@ -36,11 +45,15 @@ def removed(connection: Connection, ref: str, *, force: bool) -> tuple[Version, 
             f"{ref} is what {names} points at; move that with `foretoken models alias set "
             f"{held[0]}@{parsed.name} VERSION`, or delete it, first"
         )
-    fitted = contexts.live(connection, parsed.name, parsed.version, datetime.now(UTC))
-    if fitted and not force:
+    now = datetime.now(UTC)
+    fitted = contexts.live(connection, parsed.name, parsed.version, now)
+    going = accounts.live(states, parsed.name, parsed.version, now)
+    if (fitted or going) and not force:
+        needs = [f"{len(fitted)} contexts were fitted with {ref}"] if fitted else []
+        needs += [f"{len(going)} sessions and snapshots go on from {ref}"] if going else []
         raise FailedPrecondition(
-            f"{len(fitted)} contexts were fitted with {ref} and need it; delete those first, or "
-            "delete it with --force, which erases them too"
+            f"{' and '.join(needs)}, and need it; delete those first, or delete it with --force, "
+            "which erases them too"
         )
     versions.remove(connection, parsed.name, parsed.version)
     return version, fitted

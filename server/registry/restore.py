@@ -1,7 +1,8 @@
 """Restore of a backup; every byte is hashed on its way.
 
 Blobs go in first and the catalogue last, in one transaction: whatever ends a restore early, the
-data dir shows its old state or none.
+data dir shows its old state or none. The states of sessions go in just before the catalogue, in a
+transaction of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from foretoken.errors import DataLoss, FailedPrecondition, InvalidInput
 from foretoken.server.registry import contexts
@@ -20,15 +21,18 @@ from foretoken.server.registry.archive import Reader, reading
 from foretoken.server.registry.blobs import BlobStore, digest_of
 from foretoken.server.registry.contents import (
     CONTENTS,
-    FORMAT,
     GONE,
+    READ,
     BackupSummary,
     Wanted,
     opened,
+    opened_states,
     wanted,
 )
 from foretoken.server.registry.migrate import migrate
 from foretoken.server.registry.registry import BLOBS, CATALOGUE, CONTEXTS
+from foretoken.server.sessions.schema import upgrade
+from foretoken.server.sessions.store import DATABASE as SESSIONS
 
 __all__ = ["restore"]
 
@@ -61,45 +65,59 @@ def restore(
             "registry in it"
         )
     with reading(source) as reader, tempfile.TemporaryDirectory() as scratch:
-        summary, catalogue, gone = _contents(source, reader)
-        with opened(_extract(reader, Path(scratch), catalogue)) as copy:
-            migrate(copy, Path(scratch) / "backups")
+        summary, page = _contents(source, reader)
+        folder = Path(scratch)
+        _extract(reader, folder / CATALOGUE, page.catalogue)
+        if page.states is not None:
+            _extract(reader, folder / SESSIONS, page.states)
+        with opened(folder / CATALOGUE) as copy, opened_states(folder / SESSIONS) as states:
+            migrate(copy, folder / "backups")
+            upgrade(states)  # makes an empty one for a backup that has none
             with copy.write() as connection:
                 contexts.forget_states(connection)  # they are computed anew when asked for
-                contexts.forget_tables(connection, gone)
+                contexts.forget_tables(connection, page.gone)
             with _cleaned_up(data_dir if fresh else None):
                 _put_all(reader, wanted(copy), data_dir, progress or (lambda _: None))
+                with opened_states(data_dir / SESSIONS) as database:
+                    database.replace_by(states.path)
                 with opened(data_dir / CATALOGUE) as database:
                     database.replace_by(copy.path)
     return summary
 
 
-def _contents(source: Path, reader: Reader) -> tuple[BackupSummary, str, list[str]]:
-    """The contents page, the digest of the catalogue, and those of what was left out."""
+class _Page(NamedTuple):
+    """Digests on a contents page: of the databases, and of what was left out."""
+
+    catalogue: str
+    states: str | None
+    gone: list[str]
+
+
+def _contents(source: Path, reader: Reader) -> tuple[BackupSummary, _Page]:
+    """What the contents page says."""
     if CONTENTS not in reader.names():
         raise InvalidInput(f"{source} is not a whole backup: it has no {CONTENTS}")
     try:
         with reader.open(CONTENTS) as stream:
             said: dict[str, Any] = json.load(stream)
-        if said.pop("format") != FORMAT:
+        if said.pop("format") not in READ:
             raise InvalidInput(f"{source} was made by a newer release; upgrade Foretoken")
-        catalogue, gone = said.pop("catalogue"), said.pop(GONE, [])
-        return BackupSummary(**said), catalogue, gone
+        page = _Page(said.pop("catalogue"), said.pop("states", None), said.pop(GONE, []))
+        return BackupSummary(**said), page
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         if isinstance(e, InvalidInput):
             raise
         raise InvalidInput(f"{source}: {CONTENTS} is not a backup's contents page: {e!r}") from e
 
 
-def _extract(reader: Reader, scratch: Path, digest: str) -> Path:
-    copy = scratch / CATALOGUE
-    if CATALOGUE not in reader.names():
-        raise DataLoss(f"the backup has no {CATALOGUE}; use another one")
-    with reader.open(CATALOGUE) as stream, copy.open("wb") as file:
+def _extract(reader: Reader, copy: Path, digest: str) -> None:
+    name = copy.name
+    if name not in reader.names():
+        raise DataLoss(f"the backup has no {name}; use another one")
+    with reader.open(name) as stream, copy.open("wb") as file:
         shutil.copyfileobj(stream, file)
     if digest_of(copy).digest != digest:
-        raise DataLoss(f"the backup's {CATALOGUE} is damaged; use another one")
-    return copy
+        raise DataLoss(f"the backup's {name} is damaged; use another one")
 
 
 def _put_all(reader: Reader, due: list[Wanted], data_dir: Path, progress: Progress) -> None:

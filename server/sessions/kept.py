@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from foretoken.errors import DataLoss, InvalidInput, NotFound
+from foretoken.errors import DataLoss, NotFound
 from foretoken.records import SnapshotRecord
 from foretoken.server.contexts.identity import tenant_key
+from foretoken.server.registry.lookup import PAGE, page_of
 from foretoken.server.registry.sqlite import Database
 from foretoken.server.sessions import snapshots
 from foretoken.server.sessions.keeping import (
@@ -28,8 +29,6 @@ from foretoken.server.sessions.state import Snapshot, to_bytes
 __all__ = ["KeptSnapshots", "no_snapshot"]
 
 PREFIX = "snap-"
-PAGE = 100
-LONGEST_PAGE = 1000
 _ID = re.compile(f"{PREFIX}[0-9a-f]{{64}}")
 _NOTED = timedelta(minutes=1)  # a use that comes sooner after the last one is not written down
 _PER_TTL = 10  # nor is one that comes within this part of the time to live
@@ -140,12 +139,10 @@ class KeptSnapshots(States):
             NotFound: if ``after`` is not there any more; list from the beginning then.
             InvalidInput: if ``limit`` is out of range.
         """
-        if not 1 <= limit <= LONGEST_PAGE:
-            raise InvalidInput(f"a page has 1 to {LONGEST_PAGE} entries, not {limit}")
         now = datetime.now(UTC)
         with self._database.read() as connection:
             last = after and _expect_snapshot(connection, after, tenant, now).record
-            return snapshots.page(connection, tenant, model, now, last or None, limit)
+            return snapshots.page(connection, tenant, model, now, last or None, page_of(limit))
 
     def delete(self, snapshot: str, tenant: str | None) -> None:
         """Erase a tenant's snapshot.

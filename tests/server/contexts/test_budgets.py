@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from foretoken.errors import NotFound
-from foretoken.server.contexts import housekeeping
-from foretoken.server.contexts.housekeeping import period
+from foretoken.server import housekeeping
+from foretoken.server.housekeeping import period
 from foretoken.server.metrics import Metrics
 from foretoken.server.plane import Plane
 from foretoken.server.registry import contexts

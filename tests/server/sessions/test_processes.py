@@ -1,4 +1,4 @@
-"""Several processes over one store: what was acknowledged holds, after kill -9 and for one owner."""
+"""Several processes over one store: what was acknowledged holds, for one owner, after kill -9."""
 
 from __future__ import annotations
 

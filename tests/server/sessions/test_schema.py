@@ -71,5 +71,5 @@ def test_a_newer_one_is_refused(store, tmp_path):
 
 def test_a_damaged_one_is_named(tmp_path):
     (tmp_path / DATABASE).write_bytes(b"SQLite format 3\0" + b"\xff" * 5000)
-    with pytest.raises(DataLoss, match="the database of states .*sessions.db is damaged"):
+    with pytest.raises(DataLoss, match=r"the database of states .*sessions\.db is damaged"):
         SessionStore.open(tmp_path / DATABASE, lambda: b"")

@@ -20,25 +20,25 @@ from foretoken.server.settings import Settings
 
 __all__ = ["Housekeeping", "period"]
 
-LOCK = "contexts.lock"
+LOCK = "housekeeping.lock"
 LONGEST = 60.0  # seconds between two rounds
 SHORTEST = 0.2
-PER_TTL = 10  # rounds within the time after which contexts expire
+PER_TTL = 10  # rounds within the time after which something expires
 ORPHANS = 3600.0  # seconds between two searches for blobs that nobody refers to, and their grace
 
 
-def period(ttl: float) -> float:
+def period(*ttls: float) -> float:
     """Seconds between two rounds; uses are noted often enough for nothing in use to expire."""
-    return min(LONGEST, max(SHORTEST, ttl / PER_TTL)) if ttl else LONGEST
+    return min(LONGEST, *(max(SHORTEST, ttl / PER_TTL) for ttl in ttls if ttl))
 
 
 class Housekeeping:
     """One plane's share in keeping house; it belongs to the plane's event loop.
 
     Args:
-        registry: whose contexts they are.
+        registry: whose contexts and states of sessions they are.
         contexts: the plane's own.
-        settings: how long contexts last.
+        settings: how long they last.
         observer: is told what is kept, by the one that holds the lock.
     """
 
@@ -50,7 +50,8 @@ class Housekeeping:
         self._observer = observer
         self._lease = _Lease(registry.data_dir / LOCK)
         self._budget = settings.context_bytes
-        self._period = period(settings.context_ttl)
+        ttls = settings.context_ttl, settings.session_ttl, settings.snapshot_ttl
+        self._period = period(*ttls)
         self._next = time.monotonic() + self._period
         self._search = time.monotonic() + ORPHANS
         self._told: int | None = None  # state of the registry that the observer was told of
@@ -89,10 +90,12 @@ class Housekeeping:
     async def _sweep(self) -> None:
         store = self._registry.contexts
         await asyncio.to_thread(store.expire)
+        await asyncio.to_thread(self._registry.sessions.expire)
         self._observer.contexts_evicted(await asyncio.to_thread(store.shrink, self._budget))
         if time.monotonic() >= self._search:
             self._search = time.monotonic() + ORPHANS
             await asyncio.to_thread(self._registry.collect_contexts, ORPHANS)
+            await asyncio.to_thread(self._registry.collect_sessions)
 
     def close(self) -> None:
         """Leave it to others."""
