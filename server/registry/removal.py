@@ -12,6 +12,7 @@ from foretoken.server.registry.lookup import any_version
 from foretoken.server.registry.names import Ref
 from foretoken.server.registry.records import Status, Version
 from foretoken.server.sessions import accounts
+from foretoken.server.sessions.pins import pinned
 
 __all__ = ["removed"]
 
@@ -48,9 +49,11 @@ def removed(
     now = datetime.now(UTC)
     fitted = contexts.live(connection, parsed.name, parsed.version, now)
     going = accounts.live(states, parsed.name, parsed.version, now)
-    if (fitted or going) and not force:
+    stepped = pinned(states, parsed.name, parsed.version, now)
+    if (fitted or going or stepped) and not force:
         needs = [f"{len(fitted)} contexts were fitted with {ref}"] if fitted else []
         needs += [f"{len(going)} sessions and snapshots go on from {ref}"] if going else []
+        needs += [f"{stepped} sessions are open on {ref}"] if stepped else []
         raise FailedPrecondition(
             f"{' and '.join(needs)}, and need it; delete those first, or delete it with --force, "
             "which erases them too"

@@ -28,7 +28,7 @@ from foretoken.errors import FailedPrecondition
 from foretoken.server.registry.schema import Utc
 from foretoken.server.registry.sqlite import Database
 
-__all__ = ["epochs", "metadata", "removed", "sessions", "snapshots", "upgrade"]
+__all__ = ["epochs", "metadata", "pins", "removed", "sessions", "snapshots", "upgrade"]
 
 Upgrade = Callable[[Connection], None]
 UPGRADES: tuple[Upgrade, ...] = ()  # the first from version 1 to 2; a released one never changes
@@ -76,6 +76,16 @@ sessions = Table(
     Index("ix_sessions_tenant", "tenant", "gone", "size"),
     Index("ix_sessions_version", "name", "version", "manifest"),
     Index("ix_sessions_expires", "expires"),
+)
+
+pins = Table(  # sessions that live in some process's memory alone, as it says every few seconds
+    "pins",
+    metadata,
+    Column("process", String(64), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("sessions", Integer, nullable=False),
+    Column("until", Utc, nullable=False),  # who is killed says nothing more
 )
 
 removed = Table(  # versions that were deleted: a state of one is never written again

@@ -11,7 +11,7 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Set
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from foretoken.errors import (
     FailedPrecondition,
     ForetokenError,
     InvalidInput,
+    NotFound,
     Overloaded,
     Unavailable,
 )
@@ -36,6 +37,7 @@ from foretoken.server.sessions.room import Room
 from foretoken.server.sessions.rooms import EVICTED, Found, Rooms
 from foretoken.server.sessions.saved import Saved
 from foretoken.server.sessions.session import Continue, Resume, Session, SessionOptions, Want
+from foretoken.server.sessions.shelf import Shelf
 from foretoken.server.sessions.state import Snapshot, from_bytes
 from foretoken.server.sessions.work import Visit, Work
 from foretoken.server.settings import Settings
@@ -44,10 +46,11 @@ from foretoken.server.terms import Scope, Terms
 __all__ = ["Sessions"]
 
 PENDING = 64  # messages of one session that may wait
+PINNED = 15.0  # seconds for which others believe what is said of live sessions
 T = TypeVar("T")
 
 
-class Sessions:
+class Sessions(Shelf):
     """The sessions of one plane; it belongs to the plane's event loop.
 
     Args:
@@ -66,7 +69,7 @@ class Sessions:
         observer: Observer,
         found: Found,
     ) -> None:
-        self._registry = registry
+        super().__init__(registry)
         self._settings = settings
         self._batcher = batcher
         self._observer = observer
@@ -74,6 +77,10 @@ class Sessions:
         self._keeper = Keeper(registry.sessions, settings, self._seated_again, self._lost)
         self._rooms = Rooms(registry, settings, found, self._keeper, self._made)
         self._closing = False
+        self._state: int | None = None  # of the registry, when versions were last looked for
+        self._process = secrets.token_hex(16)
+        self._pinned: Set[tuple[str, int]] = frozenset()
+        self._pin_again = 0.0
 
     @property
     def live(self) -> int:
@@ -312,45 +319,6 @@ class Sessions:
         snapshot = await self._look(session, lambda: room.snapshot(session, session.options.family))
         return await self._keeper.keep(snapshot, terms.caller.tenant, keep=keep)
 
-    async def snapshots(
-        self, terms: Terms, model: str | None = None, after: str | None = None, limit: int = 100
-    ) -> Sequence[SnapshotRecord]:
-        """A page of the caller's snapshots, of one model or of all, the last used first.
-
-        Args:
-            terms: who asks.
-            model: of this one only.
-            after: digest of the last one of the page before.
-            limit: length of the page.
-
-        Raises:
-            NotFound: if ``after`` is not there any more.
-            InvalidInput: if ``limit`` is out of range.
-        """
-        terms.caller.expect(Scope.PREDICT)
-        return await asyncio.to_thread(
-            self._registry.sessions.list, terms.caller.tenant, model, after, limit
-        )
-
-    async def describe(self, digest: str, terms: Terms) -> SnapshotRecord:
-        """What there is to know of a snapshot.
-
-        Raises:
-            NotFound: if the caller has none of that digest.
-            FailedPrecondition: if its version was deleted, and it with it.
-        """
-        terms.caller.expect(Scope.PREDICT)
-        return await asyncio.to_thread(self._registry.sessions.find, digest, terms.caller.tenant)
-
-    async def read(self, digest: str, terms: Terms) -> bytes:
-        """The bytes of a snapshot.
-
-        Raises:
-            DataLoss: if they are not those that were kept; and as ``describe`` does.
-        """
-        terms.caller.expect(Scope.PREDICT)
-        return await asyncio.to_thread(self._registry.sessions.read, digest, terms.caller.tenant)
-
     async def restore(self, data: bytes, terms: Terms) -> SnapshotRecord:
         """Keep a snapshot that was taken here or elsewhere.
 
@@ -364,15 +332,6 @@ class Sessions:
         record, _ = await self._keeper.keep(snapshot, terms.caller.tenant, keep=True)
         assert record is not None
         return record
-
-    async def delete(self, digest: str, terms: Terms) -> None:
-        """Erase a snapshot.
-
-        Raises:
-            NotFound: if the caller has none of that digest.
-        """
-        terms.caller.expect(Scope.PREDICT)
-        await asyncio.to_thread(self._registry.sessions.delete, digest, terms.caller.tenant)
 
     async def _look(self, session: Session, look: Callable[[], T]) -> T:
         """What ``look()`` returns once all that waits in the session is applied."""
@@ -416,9 +375,12 @@ class Sessions:
             serves: whether a model is to be served at all.
         """
         since = time.monotonic() - self._settings.session_idle
+        state = self._registry.state()
         for room in self._rooms:
             if not serves(room.loaded.version.name):
                 await self._hand_over(room)
+            elif state != self._state:
+                await self._expect_there(room)
             idle: list[Session] = []
             for session in room.idle():
                 if session.used > since or len(idle) == EVICTED:
@@ -428,6 +390,34 @@ class Sessions:
                 await self._rooms.evict(room, idle)
             if not room.members and not room.seated:
                 self._rooms.forget(room)
+        self._state = state
+        await self._pin()
+
+    async def _expect_there(self, room: Room) -> None:
+        """End the sessions of a version that has been deleted."""
+        ref = room.loaded.version.ref
+        try:
+            await asyncio.to_thread(self._registry.resolve, ref)
+        except NotFound:
+            lost = FailedPrecondition(
+                f"{ref}, the version that this session was pinned to, has been deleted, and its "
+                "state with it; begin a new session"
+            )
+            for session in self._members(room):
+                self._lost(session, lost)
+
+    async def _pin(self) -> None:
+        """Say which versions sessions here need, when that changes and every few seconds."""
+        rooms = [room for room in self._rooms if room.members]
+        counts = {(r.loaded.version.name, r.loaded.version.number): r.members for r in rooms}
+        now = time.monotonic()
+        if counts.keys() == self._pinned and (not counts or now < self._pin_again):
+            return
+        self._pinned, self._pin_again = counts.keys(), now + PINNED / 3
+        await asyncio.to_thread(self._registry.sessions.pin, self._process, counts, PINNED)
+
+    def _members(self, room: Room) -> list[Session]:
+        return [each for each in self._sessions.values() if self._rooms.where(each) is room]
 
     async def drain(self) -> None:
         """Take no new sessions, and put all there are where others can go on with them."""
@@ -437,8 +427,7 @@ class Sessions:
 
     async def _hand_over(self, room: Room) -> None:
         """Save every session of a version, and end it here with word of how to go on."""
-        mine = [each for each in self._sessions.values() if self._rooms.where(each) is room]
-        await asyncio.gather(*(self._leave(room, each) for each in mine))
+        await asyncio.gather(*(self._leave(room, each) for each in self._members(room)))
 
     async def _leave(self, room: Room, session: Session) -> None:
         lost = Unavailable(f"session {session.id} has left this worker; go on with it by its id")
@@ -468,3 +457,5 @@ class Sessions:
         for session in list(self._sessions.values()):
             await self.abandon(session)
         await self._keeper.close()
+        if self._pinned:
+            await asyncio.to_thread(self._registry.sessions.pin, self._process, {}, 0.0)

@@ -8,7 +8,7 @@ disk, keeps many of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -19,6 +19,7 @@ from foretoken.server.sessions.accounts import Totals
 from foretoken.server.sessions.claims import SavedSessions, no_session
 from foretoken.server.sessions.keeping import Budgets
 from foretoken.server.sessions.kept import KeptSnapshots, no_snapshot
+from foretoken.server.sessions.pins import Counts, pin
 from foretoken.server.sessions.saved import Saved
 from foretoken.server.sessions.schema import upgrade
 
@@ -64,6 +65,17 @@ class SessionStore(KeptSnapshots, SavedSessions):
             database.close()
             raise
         return cls(database, secret)
+
+    def pin(self, process: str, counts: Counts, seconds: float) -> None:
+        """Say which versions the live sessions of a process need, for so many seconds from now.
+
+        Args:
+            process: unlike any other's.
+            counts: how many sessions, by name and number of their version; none: no version.
+            seconds: until it is to be said again.
+        """
+        with self.writing() as connection:
+            pin(connection, process, counts, datetime.now(UTC) + timedelta(seconds=seconds))
 
     def totals(self) -> Totals:
         """How many states there are, and their bytes."""

@@ -311,3 +311,45 @@ def test_a_worker_that_leaves_hands_its_sessions_over(planes, series, options):
         np.testing.assert_array_equal(whole[20 - len(rest) :], rest)
 
     two.run(check())
+
+
+def test_a_version_with_live_sessions_is_deleted_only_by_force(plane, registry, published, series):
+    async def begin():
+        sessions = plane.plane.sessions
+        session = await sessions.open("toy", ANYONE)
+        kept, _ = await sessions.snapshot(session, ANYONE)
+        await sessions.delete(kept.id, ANYONE)
+        await sessions.tidy()
+        return session
+
+    session = plane.run(begin())
+    other = registry.register("toy", published("recurrent"), tags={"another": "one"})
+    registry.set_alias("toy", "champion", other.number)
+    with pytest.raises(FailedPrecondition, match="1 sessions are open on toy:1"):
+        registry.delete("toy:1")
+    registry.delete("toy:1", force=True)
+
+    async def end():
+        sessions = plane.plane.sessions
+        await sessions.tidy()
+        with pytest.raises(FailedPrecondition, match="has been deleted"):
+            sessions.step(session, series[:1], ANYONE)
+        assert sessions.live == sessions.open_sessions == 0
+
+    plane.run(end())
+
+
+def test_a_model_that_is_unloaded_hands_its_sessions_over(plane, series):
+    async def work():
+        sessions = plane.plane.sessions
+        session = await sessions.open("toy", ANYONE, FIXED)
+        await outputs(sessions, session, series[:5])
+        await plane.plane.unload("toy")
+        await sessions.tidy(lambda name: False)
+        with pytest.raises(Unavailable, match=session.id):
+            sessions.step(session, series[:1], ANYONE)
+        await plane.plane.load("toy")
+        again = await sessions.open("", ANYONE, resume=Continue(session.id))
+        assert again.step == 5
+
+    plane.run(work())
