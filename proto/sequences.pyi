@@ -112,7 +112,7 @@ class SequenceResponse(_message.Message):
     def __init__(self, session: _Optional[int] = ..., opened: _Optional[_Union[Opened, _Mapping]] = ..., outputs: _Optional[_Union[Outputs, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., forked: _Optional[_Union[Opened, _Mapping]] = ..., closed: _Optional[_Union[Closed, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("id", "model", "version", "step", "durable_step", "state_nbytes", "options")
+    __slots__ = ("id", "model", "version", "step", "durable_step", "state_nbytes", "options", "width")
     class OptionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +127,7 @@ class Opened(_message.Message):
     DURABLE_STEP_FIELD_NUMBER: _ClassVar[int]
     STATE_NBYTES_FIELD_NUMBER: _ClassVar[int]
     OPTIONS_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_FIELD_NUMBER: _ClassVar[int]
     id: str
     model: str
     version: int
@@ -134,7 +135,8 @@ class Opened(_message.Message):
     durable_step: int
     state_nbytes: int
     options: _containers.MessageMap[str, _tabular_pb2.Option]
-    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., step: _Optional[int] = ..., durable_step: _Optional[int] = ..., state_nbytes: _Optional[int] = ..., options: _Optional[_Mapping[str, _tabular_pb2.Option]] = ...) -> None: ...
+    width: int
+    def __init__(self, id: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., step: _Optional[int] = ..., durable_step: _Optional[int] = ..., state_nbytes: _Optional[int] = ..., options: _Optional[_Mapping[str, _tabular_pb2.Option]] = ..., width: _Optional[int] = ...) -> None: ...
 
 class Outputs(_message.Message):
     __slots__ = ("step", "durable_step", "outputs")
