@@ -77,6 +77,8 @@ class Settings(BaseSettings):
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
         curve_levels: most quantile levels of one call.
+        stream_sessions: most sessions of one stream, and most of its messages that wait for their
+            answers; then it is read no further.
         deadline: seconds for calls that bring none of their own, and between messages of an upload.
         drain: seconds that calls in flight have to end after SIGTERM.
         streams: most open streams in one worker; those that need no token are counted apart, up to
@@ -126,6 +128,7 @@ class Settings(BaseSettings):
     curve_points: int = Field(default=1 << 18, ge=1)
     curve_steps: int = Field(default=8192, ge=1)
     curve_levels: int = Field(default=100, ge=1)
+    stream_sessions: int = Field(default=4096, ge=1)
     deadline: Seconds = 60.0
     drain: Seconds = 30.0
     streams: int = Field(default=1024, ge=1)

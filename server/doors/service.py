@@ -42,7 +42,13 @@ class Stream(Reader, Protocol):
     """A bidirectional stream.
 
     The bytes of a message count as in flight until the next is read, or it is kept.
+
+    Attributes:
+        cut: whether there are no more messages because the server stops.
     """
+
+    @property
+    def cut(self) -> bool: ...
 
     def keep(self) -> int:
         """Let the last message count until ``let_go`` or the end of the stream; returns its bytes.

@@ -21,7 +21,7 @@ from foretoken.proto import tabular as wire
 from foretoken.server.contexts.limits import expect_table
 from foretoken.server.settings import Settings
 
-__all__ = ["Columns", "Tables", "unblocked"]
+__all__ = ["Columns", "Tables", "option_value", "unblocked"]
 
 Columns = dict[str, Array]
 R = TypeVar("R")
@@ -96,7 +96,7 @@ class Tables:
             train=columns,
             target=target,
             categorical=frozenset(said.categorical),
-            options={name: _option(name, option) for name, option in said.options.items()},
+            options={name: option_value(name, option) for name, option in said.options.items()},
         )
 
     def _read(self, said: wire.Table, texts: frozenset[str]) -> Columns:
@@ -209,7 +209,12 @@ def _expect_classes(target: Array) -> None:
         raise InvalidInput(f"the target {where}; {cure}")
 
 
-def _option(name: str, option: wire.Option) -> float | str:
+def option_value(name: str, option: wire.Option) -> float | str:
+    """The value of an option of a family.
+
+    Raises:
+        InvalidInput: if it has none.
+    """
     kind = option.WhichOneof("value")
     if kind is None:
         raise InvalidInput(f"option {name!r} has no value; give a number or a text")

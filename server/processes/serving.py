@@ -14,6 +14,7 @@ from foretoken.server.doors.listen import listen
 from foretoken.server.doors.oip import oip
 from foretoken.server.doors.reflection import reflection
 from foretoken.server.doors.registry import registry
+from foretoken.server.doors.sequences import sequences
 from foretoken.server.doors.service import Service
 from foretoken.server.doors.tabular import tabular
 from foretoken.server.log import Log
@@ -70,6 +71,7 @@ class Serving:
             self._health.service(),
             curves(self._plane, self._settings),
             tabular(self._plane, self._settings),
+            sequences(self._plane, self._settings),
             registry(self._admin, self._settings.data_dir),
         ]
         return [*services, *reflection(services)]
