@@ -62,10 +62,10 @@ class _Door:
         if asked.limit < 0:
             raise InvalidInput(f"limit is {asked.limit}; give 1 or more, or 0 for the default")
         limit = min(asked.limit or PAGE, PAGE)
-        found = await self._sessions.snapshots(call.terms, asked.model or None)
-        behind = sorted((each for each in found if each.id > asked.after), key=lambda s: s.id)
-        page = behind[:limit]
-        following = page[-1].id if len(behind) > limit else ""
+        page = await self._sessions.snapshots(
+            call.terms, asked.model or None, asked.after or None, limit
+        )
+        following = page[-1].id if len(page) == limit else ""
         return wire.SnapshotsResponse(snapshots=map(snapshot, page), next=following)
 
     async def delete(
