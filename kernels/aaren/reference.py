@@ -1,6 +1,6 @@
 """Attention as an RNN in plain torch: any dtype, float64 for tests; see README.md.
 
-Letters: B rows, N slots of a pool, T steps (padded), C steps of a chunk, H heads, D width of a head.
+Letters: B rows, N slots of a pool, T steps (padded), C steps of a chunk, H heads, D width of each.
 The state of a head is m, the largest score, u = Σ e^{s_i − m} and w = Σ e^{s_i − m} v_i.
 """
 
@@ -179,7 +179,7 @@ def recurrence(
 
 
 def softmax(scores: Tensor, values: Tensor, decay: Tensor | None = None) -> Tensor:
-    """What ``scan`` computes of a first state: causal attention of one query, scores [T, T] at once.
+    """The out of ``scan`` before which nothing was: causal softmax over [T, T] scores.
 
     Args:
         scores: [B, T, H], T at least 1.
