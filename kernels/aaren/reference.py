@@ -66,9 +66,9 @@ def step_(
     Returns:
         out [B, H, D] in the dtype of values.
     """
-    pools = (m, u, w)
-    out, *after = step(scores, values, *(pool.index_select(0, slots) for pool in pools), decay)
-    for pool, rows in zip(pools, after, strict=True):
+    before = m.index_select(0, slots), u.index_select(0, slots), w.index_select(0, slots)
+    out, *after = step(scores, values, *before, decay)
+    for pool, rows in zip((m, u, w), after, strict=True):
         pool.index_copy_(0, slots, rows)
     return out
 

@@ -1,0 +1,1 @@
+"""The (gated) delta rule: a matrix of what is stored under which key; see README.md."""
