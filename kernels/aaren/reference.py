@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-__all__ = ["CHUNK", "NOTHING", "recurrence", "scan", "softmax", "step", "step_"]
+__all__ = ["CHUNK", "NOTHING", "recurrence", "scan", "scan_", "softmax", "step", "step_"]
 
-State = tuple[Tensor, Tensor, Tensor]
 NOTHING = -1e30  # m before the first step: e^{m − s} is 0, and unlike -inf it never becomes NaN
 CHUNK = 64  # steps of which scores are compared with each other
 
@@ -66,8 +65,7 @@ def step_(
     Returns:
         out [B, H, D] in the dtype of values.
     """
-    before = m.index_select(0, slots), u.index_select(0, slots), w.index_select(0, slots)
-    out, *after = step(scores, values, *before, decay)
+    out, *after = step(scores, values, *_rows((m, u, w), slots), decay)
     for pool, rows in zip((m, u, w), after, strict=True):
         pool.index_copy_(0, slots, rows)
     return out
@@ -114,6 +112,42 @@ def scan(
             out, m, u, w = _chunk(s[:, :, here], v[:, :, here], left, m, u, w, decay)
             outs.append(out)
     return torch.cat(outs, dim=2).transpose(1, 2).to(values.dtype), m, u, w
+
+
+def scan_(
+    scores: Tensor,
+    values: Tensor,
+    length: Tensor | None,
+    m: Tensor,
+    u: Tensor,
+    w: Tensor,
+    slots: Tensor,
+    decay: Tensor | None = None,
+) -> Tensor:
+    """``scan`` of some slots of a pool, which is changed in place.
+
+    Args:
+        scores: [B, T, H], see ``scan`` for these.
+        values: [B, T, H, D].
+        length: [B].
+        m: [N, H], in any strides, and so are u and w.
+        u: [N, H].
+        w: [N, H, D].
+        slots: [B] int64, 0..N-1, none of them twice.
+        decay: [H], see ``step``.
+
+    Returns:
+        out [B, T, H, D] in the dtype of values.
+    """
+    out, *after = scan(scores, values, length, *_rows((m, u, w), slots), decay)
+    for pool, rows in zip((m, u, w), after, strict=True):
+        pool.index_copy_(0, slots, rows)
+    return out
+
+
+def _rows(pools: tuple[Tensor, Tensor, Tensor], slots: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    m, u, w = (pool.index_select(0, slots) for pool in pools)
+    return m, u, w
 
 
 def _chunk(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-__all__ = ["CHUNK", "chunk", "inverse", "recurrence", "step", "step_"]
+__all__ = ["CHUNK", "chunk", "chunk_", "inverse", "recurrence", "step", "step_"]
 
 CHUNK = 32  # steps that are solved for at once
 NOTHING = -1e30  # e to its power is 0, and so is the gradient
@@ -108,6 +108,36 @@ def chunk(
         S, o = _exported(pieces, S) if exporting else _carried(pieces, S)
     o = o.permute(1, 0, 3, 2, 4).flatten(1, 2)  # [B, G C, H, V]
     return o[:, :T].to(v.dtype), S
+
+
+def chunk_(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    g: Tensor | None,
+    length: Tensor | None,
+    S: Tensor,
+    slots: Tensor,
+) -> Tensor:
+    """``chunk`` of some slots of a pool, which is changed in place.
+
+    Args:
+        q: [B, T, H, K], see ``chunk`` for these.
+        k: [B, T, H, K].
+        v: [B, T, H, V].
+        beta: [B, T, H].
+        g: [B, T, H].
+        length: [B].
+        S: [N, H, K, V], in any strides.
+        slots: [B] int64, 0..N-1, none of them twice.
+
+    Returns:
+        o [B, T, H, V] in the dtype of v.
+    """
+    o, after = chunk(q, k, v, beta, g, length, S.index_select(0, slots))
+    S.index_copy_(0, slots, after)
+    return o
 
 
 def _chunked(x: Tensor, C: int) -> Tensor:
