@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from foretoken.kernels import context_attention as op
 from foretoken.kernels.context_attention import fused, reference
-
-HERE = Path(__file__).resolve().parent
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+from tests.kernels.common import DEVICES, launch
 
 
 def plain(q, k, v, n):
@@ -144,20 +137,7 @@ def test_scores_are_never_whole_where_they_are_large():
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_the_kernel_is_the_reference(device):
-    if device == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    pytest.importorskip("triton", reason="there is no Triton on this platform")
-    said = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", HERE / "kernel_context_attention.py"],
-        env={**os.environ, "DEVICE": device, "TRITON_INTERPRET": str(int(device == "cpu"))},
-        cwd=HERE.parents[1],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert said.returncode == 0, said.stdout + said.stderr
-    assert said.stdout.count(".") > 30
+    assert launch("kernel_context_attention.py", device) > 30
 
 
 @pytest.mark.gpu
