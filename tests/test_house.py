@@ -39,7 +39,9 @@ def _loaded_by(imported: str) -> list[str]:
 
 # Modules that need more than that; each is imported late, by what stands behind it.
 LATE = {
-    "kernels/context_attention/triton.py": {"triton"},  # on a GPU
+    "kernels/aaren/triton.py": {"triton"},  # on a GPU
+    "kernels/context_attention/triton.py": {"triton"},
+    "kernels/delta_rule/triton.py": {"triton"},
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
     "models/tabpfn/ways.py": {"scipy"},  # the same: ranks as normal scores
     "models/tabpfn/v1.py": {"sklearn"},  # the same: the release's transform is scikit-learn's
@@ -61,7 +63,9 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
     [
         ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),
+        ("foretoken.kernels.aaren", {"triton"}),
         ("foretoken.kernels.context_attention", {"triton"}),
+        ("foretoken.kernels.delta_rule", {"triton"}),
     ],
 )
 def test_what_a_family_needs_beyond_numpy_comes_late(imported, absent):

@@ -100,7 +100,7 @@ def _scan(
         at = (first + t).to(tl.int64)
         real = at < n
         there = real[:, None] & real_d[None, :]
-        s = tl.load(s_at + at * st, mask=real, other=NOTHING).to(tl.float32)
+        s = tl.load(s_at + at * st, mask=real, other=float("-inf")).to(tl.float32)
         v_line = (at * vt)[:, None]
         v = tl.load(v_at + v_line + d[None, :] * vd, mask=there, other=0.0).to(tl.float32)
         scores = tl.where(age >= 0, s[None, :] - rate * age, NOTHING)
