@@ -3,8 +3,9 @@
     python -m benchmarks.gpu [--rounds N]
 
 Each row is one call: microseconds, the bytes that it has to move per second, that as a fraction of
-a copy measured in the same run, and how many times as long torch and the reference take. Without a
-CUDA device it says so and exits with 1.
+a copy measured in the same run, and how many times as long others take: torch's own kernel, the
+reference, the reference compiled by torch.compile, and flash-linear-attention where it is
+installed. All have to give the same first. Without a CUDA device it says so and exits with 1.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.common import keep
+from benchmarks.gpu_recurrent import Case, cases, short, size
 from foretoken.kernels.context_attention import context_attention, reference
 
 # B tables, H heads, K key/value heads, M rows that ask, N training rows, D width of a head.
@@ -32,7 +34,9 @@ CONTEXTS: list[Shape] = [
     (4, 6, 1, 100, 10_000, 64),
     (1, 4, 4, 1, 100_000, 128),
 ]
+OTHERS = ("torch", "reference", "compiled", "fla")
 FLUSH = 1 << 28  # bytes: more than a cache holds
+ALIKE = 0.02  # of the root of the mean square: what bfloat16 leaves of any order of sums
 
 
 def main() -> int:
@@ -45,14 +49,19 @@ def main() -> int:
     bandwidth = copy_rate(args.rounds)
     device = torch.cuda.get_device_name()
     print(f"{device}: a copy moves {bandwidth / 1e9:.0f} GB/s")
-    rows = [context_row(shape, dtype, bandwidth, args.rounds) for dtype, shape in cases()]
-    show(rows)
+    print(f"{'':52} {'us':>9} {'GB/s':>7} {'of copy':>8}", *(f"{f'x {o}':>12}" for o in OTHERS))
+    rows = []
+    for case in everything():
+        rows.append(measured(case, bandwidth, args.rounds))
+        show(rows[-1])
     keep("gpu", {"device": device, "copy_gbytes_per_s": bandwidth / 1e9, "rows": rows})
     return 0
 
 
-def cases() -> list[tuple[torch.dtype, Shape]]:
-    return [(dtype, shape) for dtype in (torch.bfloat16, torch.float32) for shape in CONTEXTS]
+def everything() -> Iterator[Case]:
+    for dtype in (torch.bfloat16, torch.float32):
+        yield from (context(shape, dtype) for shape in CONTEXTS)
+        yield from cases(dtype)
 
 
 def taken(call: Callable[[], object], rounds: int) -> float:
@@ -79,38 +88,61 @@ def copy_rate(rounds: int) -> float:
     return 2 * here.nbytes / taken(lambda: there.copy_(here), rounds)
 
 
-def context_row(shape: Shape, dtype: torch.dtype, limit: float, rounds: int) -> dict[str, Any]:
+def context(shape: Shape, dtype: torch.dtype) -> Case:
     """Context attention of one shape."""
     B, H, K, M, N, D = shape
     q = torch.randn(B, H, M, D, device="cuda").to(dtype)
     k, v = (torch.randn(B, K, N, D, device="cuda").to(dtype) for _ in range(2))
     n = torch.full((B,), N, device="cuda")
-    sides: dict[str, Callable[[], Tensor]] = {
-        "ours": lambda: context_attention(q, k, v, n),
-        "torch": lambda: scaled_dot_product_attention(q, k, v, scale=1.0, enable_gqa=K < H),
-        "reference": lambda: reference.context_attention(q, k, v, n),
-    }
+    return Case(
+        "context_attention",
+        f"B{B} H{H} K{K} M{M} N{N} D{D} {short(dtype)}",
+        {
+            "ours": lambda: context_attention(q, k, v, n),
+            "torch": lambda: scaled_dot_product_attention(q, k, v, scale=1.0, enable_gqa=K < H),
+            "reference": lambda: reference.context_attention(q, k, v, n),
+        },
+        moved=size(q, k, v, q),  # the output is as large as q
+        reset=lambda: None,
+    )
+
+
+def measured(case: Case, limit: float, rounds: int) -> dict[str, Any]:
+    """One row of the table."""
     with torch.inference_mode():
-        seconds = {name: taken(side, rounds) for name, side in sides.items()}
-    moved = sum(t.nbytes for t in (q, k, v, q))  # the output is as large as q
+        expect_alike(case)
+        seconds = {name: taken(side, rounds) for name, side in case.sides.items()}
+    ours = seconds.pop("ours")
     return {
-        "kernel": "context_attention",
-        "shape": f"B{B} H{H} K{K} M{M} N{N} D{D} {str(dtype).removeprefix('torch.')}",
-        "us": seconds["ours"] * 1e6,
-        "gbytes_per_s": moved / seconds["ours"] / 1e9,
-        "of_copy": moved / seconds["ours"] / limit,
-        "torch": seconds["torch"] / seconds["ours"],
-        "reference": seconds["reference"] / seconds["ours"],
+        "kernel": case.kernel,
+        "shape": case.shape,
+        "us": ours * 1e6,
+        "gbytes_per_s": case.moved / ours / 1e9,
+        "of_copy": case.moved / ours / limit,
+        **{name: their / ours for name, their in seconds.items()},
     }
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    print(f"{'':48} {'us':>9} {'GB/s':>7} {'of copy':>8} {'x torch':>8} {'x reference':>12}")
-    for r in rows:
-        print(
-            f"{r['kernel']:18}{r['shape']:30} {r['us']:9.1f} {r['gbytes_per_s']:7.0f} "
-            f"{r['of_copy']:8.2f} {r['torch']:8.2f} {r['reference']:12.2f}"
-        )
+def expect_alike(case: Case) -> None:
+    """Nobody is timed who computes something else."""
+    made: dict[str, Tensor] = {}
+    for name, side in case.sides.items():
+        case.reset()
+        made[name] = side().double()
+    for name, their in made.items():
+        error = (their - made["ours"]).square().mean().sqrt() / their.square().mean().sqrt()
+        if not error <= ALIKE:
+            raise SystemExit(f"{case.kernel} {case.shape}: {name} and ours differ by {error:.2g}")
+
+
+def show(row: dict[str, Any]) -> None:
+    others = (f"{row[name]:12.2f}" if name in row else f"{'-':>12}" for name in OTHERS)
+    print(
+        f"{row['kernel']:18}{row['shape']:34} {row['us']:9.1f} {row['gbytes_per_s']:7.0f} "
+        f"{row['of_copy']:8.2f}",
+        *others,
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
