@@ -21,7 +21,7 @@ NOTHING = -1e30  # e to its power is 0, and so is the gradient
 def step(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None, S: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step (Yang et al. 2024, section 2.2; gated: Yang et al. 2025, equation 10), as S's dtype.
+    """One step (Yang et al. 2024, section 2.2; gated: Yang et al. 2025, section 3.1), in S's dtype.
 
     Args:
         q: [B, H, K]; it is scaled here, by K^-1/2.
@@ -38,9 +38,10 @@ def step(
     q, k, new, beta = q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype)
     if g is not None:
         S = S * torch.exp(g.to(dtype))[..., None, None]
-    delta = beta[..., None] * (new - (S * k[..., None]).sum(-2))
-    S = S + k[..., None] * delta[..., None, :]
-    o = (S * (q * k.shape[-1] ** -0.5)[..., None]).sum(-2)
+    with _exact(q):
+        delta = beta[..., None] * (new - (k[..., None, :] @ S)[..., 0, :])
+        S = S + k[..., None] * delta[..., None, :]
+        o = ((q * k.shape[-1] ** -0.5)[..., None, :] @ S)[..., 0, :]
     return o.to(v.dtype), S
 
 

@@ -160,11 +160,12 @@ def test_slots_are_stepped_and_chunked_in_place():
 
 def test_autocast_rounds_no_sum():
     *given, S = drawn(70, 3.0)
-    given = [t.bfloat16() for t in given]
-    wanted = reference.chunk(*given, None, S.float())
+    given, S = [t.bfloat16() for t in given], S.float()
+    one = [t[:, 0] for t in given]
+    wanted = [*reference.chunk(*given, None, S), *reference.step(*one, S)]
     with torch.autocast("cpu", torch.bfloat16):
-        made = reference.chunk(*given, None, S.float())
-    assert [t.dtype for t in made] == [torch.bfloat16, torch.float32]
+        made = [*reference.chunk(*given, None, S), *reference.step(*one, S)]
+    assert [t.dtype for t in made] == [torch.bfloat16, torch.float32] * 2
     assert all(torch.equal(a, b) for a, b in zip(made, wanted, strict=True))
 
 
