@@ -29,7 +29,7 @@ ORPHANS = 3600.0  # seconds between two searches for blobs that nobody refers to
 
 def period(*ttls: float) -> float:
     """Seconds between two rounds; uses are noted often enough for nothing in use to expire."""
-    return min(LONGEST, *(max(SHORTEST, ttl / PER_TTL) for ttl in ttls if ttl))
+    return min([LONGEST, *(max(SHORTEST, ttl / PER_TTL) for ttl in ttls if ttl)])
 
 
 class Housekeeping:

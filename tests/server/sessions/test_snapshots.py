@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +14,7 @@ from foretoken.server.sessions.store import DATABASE, Budgets
 from tests.server.sessions.states import ROOMY, change, saved, snapshot, state
 
 NOBODYS = "snap-" + "0" * 64
+LONG_AGO = "2000-01-01 00:00:00.000000"
 
 
 def test_what_is_kept_is_read_bit_for_bit(store, open_store):
@@ -118,25 +118,27 @@ def test_quotas_are_each_tenants_own(store):
     store.keep(snapshot(1), "t", budgets)
 
 
-def test_what_has_expired_takes_no_quota(store):
-    budgets = Budgets(len(state()), 0.05)
+def test_what_has_expired_takes_no_quota(store, tmp_path):
+    budgets = Budgets(len(state()), 3600.0)
     store.keep(snapshot(0), "t", budgets)
     with pytest.raises(Overloaded):
         store.keep(snapshot(1), "t", budgets)
-    time.sleep(0.1)
+    change(tmp_path / DATABASE, "UPDATE snapshots SET expires = ?", LONG_AGO)
     store.expect_room("t", len(state()), budgets)
     store.keep(snapshot(1), "t", budgets)
 
 
-def test_unused_ones_expire(store):
-    short, long = Budgets(1 << 20, 0.4), Budgets(1 << 20, 0.0)
-    unused, used = (store.keep(snapshot(i), None, short).id for i in range(2))
-    forever = store.keep(snapshot(2), None, long)
+def test_unused_ones_expire(store, tmp_path):
+    unused, used = (store.keep(snapshot(i), None, ROOMY).id for i in range(2))
+    forever = store.keep(snapshot(2), None, Budgets(1 << 20, 0.0))
     assert forever.expires is None
     assert store.expire() == 0
-    for _ in range(5):
-        time.sleep(0.1)
-        store.read(used, None)
+    change(tmp_path / DATABASE, "UPDATE snapshots SET used = ?", LONG_AGO)
+    store.read(used, None)
+    store.read(forever.id, None)
+    assert store.find(used, None).expires > datetime.now(UTC) + timedelta(minutes=59)
+    assert store.find(forever.id, None).expires is None
+    change(tmp_path / DATABASE, "UPDATE snapshots SET expires = ? WHERE id = ?", LONG_AGO, unused)
     with pytest.raises(NotFound):
         store.find(unused, None)
     assert {r.id for r in store.list(None)} == {used, forever.id}
@@ -193,10 +195,7 @@ def test_a_version_that_is_gone_takes_its_snapshots_with_it(store, tmp_path):
     assert store.totals().snapshots == 1
     store.close()
     assert state(3, version=3)[-24:] not in (tmp_path / DATABASE).read_bytes()
-    change(
-        tmp_path / DATABASE,
-        "UPDATE snapshots SET expires = '2000-01-01 00:00:00.000000' WHERE gone",
-    )
+    change(tmp_path / DATABASE, "UPDATE snapshots SET expires = ? WHERE gone", LONG_AGO)
     assert store.expire() == 1
     with pytest.raises(NotFound):
         store.find(mine.id, None)
