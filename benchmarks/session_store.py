@@ -80,9 +80,12 @@ def main() -> None:
         log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT)
         store = SessionStore.open(folder / "sessions.db", lambda: bytes(32))
         first = [states(i, given.nbytes, steps) for i in range(given.sessions)]
-        epochs = {each.session: store.begin(each, NO_BOUND) for each in first[:1]}
-        assert all(store.save(first[1:]))
-        epochs |= {each.session: store.claim(each.session, None)[0] for each in first[1:]}
+        begun = store.begin_all(first, NO_BOUND)
+        epochs = {
+            each.session: epoch
+            for each, epoch in zip(first, begun, strict=True)
+            if isinstance(epoch, int)
+        }
         sides: dict[str, Callable[[list[Saved]], None]] = {
             "store": lambda some: ours(store, epochs, some),
             "files": lambda some: files(folder / "files", some),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from foretoken.errors import AlreadyExists, DataLoss, InvalidInput, NotFound
+from sqlalchemy import Connection
+
+from foretoken.errors import AlreadyExists, DataLoss, ForetokenError, InvalidInput, NotFound
 from foretoken.server.sessions import accounts, saved
 from foretoken.server.sessions.keeping import (
     Budgets,
@@ -15,11 +18,12 @@ from foretoken.server.sessions.keeping import (
     expect_room,
     expect_version,
 )
-from foretoken.server.sessions.saved import Saved
+from foretoken.server.sessions.saved import Found, Kind, Saved
 from foretoken.server.sessions.state import expect_whole
 
 __all__ = ["SavedSessions", "no_session"]
 
+T = TypeVar("T")
 LONGEST_ID = 200  # bytes of a session's
 
 
@@ -51,17 +55,18 @@ class SavedSessions(States):
             Overloaded: if the tenant's quota does not allow it.
             Unavailable: if the data dir cannot be written.
         """
-        session, tenant, now = new.session, new.tenant, datetime.now(UTC)
-        _expect_id(session)
+        return _only(self.begin_all([new], budgets))
+
+    def begin_all(self, new: Sequence[Saved], budgets: Budgets) -> list[int | ForetokenError]:
+        """``begin`` for many, in one transaction; what it would raise is returned instead."""
+        now, epochs = datetime.now(UTC), list[int | ForetokenError]()
         with self.writing() as connection:
-            found = saved.look(connection, [session]).get(session)
-            if found is not None and found.tenant != tenant and not found.over(now):
-                raise AlreadyExists(f"there is a session {session!r}; choose another id")
-            expect_version(connection, new.model, new.version)
-            expect_room(connection, tenant, len(new.data), budgets, now)
-            epoch = saved.next_epoch(connection)
-            saved.put(connection, [replace(new, epoch=epoch)], [])
-        return epoch
+            for each in new:
+                try:
+                    epochs.append(_begin(connection, each, budgets, now))
+                except ForetokenError as e:
+                    epochs.append(e)
+        return epochs
 
     def save(self, states: Sequence[Saved]) -> list[bool]:
         """Write many sessions' states at once; all of them are durable when this returns.
@@ -112,21 +117,32 @@ class SavedSessions(States):
             FailedPrecondition: if its version was deleted, and its data with it.
             DataLoss: if its bytes are not those that were saved; it is not taken over then.
         """
-        with self.writing() as connection:
-            found = saved.get(connection, session)
-            if found is None or found[0].tenant != tenant or found[0].over(datetime.now(UTC)):
-                raise no_session(session)
-            (row, state) = found
-            if row.gone is not None:
-                raise deleted(f"session {session!r}", state.model, state.version)
-            if state.data:
-                try:
-                    expect_whole(state.data)
-                except (DataLoss, InvalidInput) as e:
-                    where = self._database.path
-                    raise DataLoss(f"the state of session {session!r} in {where}: {e}") from e
-            taken = saved.take(connection, state)
+        taken = _only(self.claim_all([(session, tenant)]))
         return taken.epoch, taken
+
+    def claim_all(
+        self, wanted: Sequence[tuple[str, str | None]], erase: Container[Kind] = ()
+    ) -> list[Saved | ForetokenError]:
+        """``claim`` for many, in one transaction; what it would raise is returned instead.
+
+        Args:
+            wanted: sessions and their tenants, each session once.
+            erase: kinds that leave the disk, to live in memory alone; their epoch is 0 then.
+        """
+        now = datetime.now(UTC)
+        with self.writing() as connection:
+            rows = saved.get(connection, [session for session, _ in wanted])
+            found = [_claimed(*each, rows.get(each[0]), now) for each in wanted]
+            there = [state for state in found if isinstance(state, Saved)]
+            stay = [state.session for state in there if state.kind not in erase]
+            epoch = saved.take(connection, stay) if stay else 0
+            saved.drop(connection, {s.session: s.epoch for s in there if s.kind in erase})
+        return [
+            replace(state, epoch=0 if state.kind in erase else epoch)
+            if isinstance(state, Saved)
+            else state
+            for state in found
+        ]
 
     def renew(self, owned: Mapping[str, int], expires: datetime | None) -> None:
         """Set when sessions expire that are in use but not saved; those lost to others are left.
@@ -146,6 +162,43 @@ class SavedSessions(States):
         """
         with self.writing() as connection:
             saved.drop(connection, owned)
+
+
+def _begin(connection: Connection, new: Saved, budgets: Budgets, now: datetime) -> int:
+    _expect_id(new.session)
+    found = saved.look(connection, [new.session]).get(new.session)
+    if found is not None and found.tenant != new.tenant and not found.over(now):
+        raise AlreadyExists(f"there is a session {new.session!r}; choose another id")
+    expect_version(connection, new.model, new.version)
+    expect_room(connection, new.tenant, len(new.data), budgets, now)
+    epoch = saved.next_epoch(connection)
+    saved.put(connection, [replace(new, epoch=epoch)], [])
+    return epoch
+
+
+def _claimed(
+    session: str, tenant: str | None, row: tuple[Found, Saved] | None, now: datetime
+) -> Saved | ForetokenError:
+    """What a tenant may go on with, or why not."""
+    if row is None or row[0].tenant != tenant or row[0].over(now):
+        return no_session(session)
+    found, state = row
+    if found.gone is not None:
+        return deleted(f"session {session!r}", state.model, state.version)
+    try:
+        if state.data:
+            expect_whole(state.data)
+    except (DataLoss, InvalidInput) as e:
+        return DataLoss(f"what the data dir keeps of session {session!r} is damaged: {e}")
+    return state
+
+
+def _only(outcomes: Sequence[T | ForetokenError]) -> T:
+    """The one outcome, or its error raised."""
+    (outcome,) = outcomes
+    if isinstance(outcome, ForetokenError):
+        raise outcome
+    return outcome
 
 
 def _expect_id(session: str) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from foretoken.server.sessions.schema import epochs, sessions
 
@@ -101,11 +101,13 @@ def look(connection: Connection, ids: Iterable[str]) -> dict[str, Found]:
     return found
 
 
-def get(connection: Connection, session: str) -> tuple[Found, Saved] | None:
-    """A session's row, whoever it belongs to."""
-    row = connection.execute(select(sessions).where(_C.session == session)).one_or_none()
-    if row is None:
-        return None
+def get(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[Found, Saved]]:
+    """The rows of those of these sessions that have one, whoever they belong to."""
+    wanted = (select(sessions).where(_C.session.in_(some)) for some in _batches(ids))
+    return {row.session: _read(row) for each in wanted for row in connection.execute(each)}
+
+
+def _read(row: Row[Any]) -> tuple[Found, Saved]:
     saved = Saved(
         row.session,
         row.tenant,
@@ -176,12 +178,12 @@ def put(connection: Connection, fresh: Sequence[Saved], changed: Sequence[Saved]
         connection.execute(mine, [{"its": each.session, **_state(each)} for each in changed])
 
 
-def take(connection: Connection, saved: Saved) -> Saved:
-    """Give a row a new epoch, so that its former owner cannot write it any more."""
-    taken = replace(saved, epoch=next_epoch(connection))
-    values = update(sessions).where(_C.session == saved.session).values(epoch=taken.epoch)
-    connection.execute(values)
-    return taken
+def take(connection: Connection, ids: Iterable[str]) -> int:
+    """Give rows a new epoch, so that their former owners cannot write them any more."""
+    epoch = next_epoch(connection)
+    for some in _batches(ids):
+        connection.execute(update(sessions).where(_C.session.in_(some)).values(epoch=epoch))
+    return epoch
 
 
 def renew(connection: Connection, owned: Mapping[str, int], expires: datetime | None) -> None:

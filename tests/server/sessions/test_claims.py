@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foretoken.errors import AlreadyExists, DataLoss, FailedPrecondition, InvalidInput, NotFound
+from foretoken.errors import (
+    AlreadyExists,
+    DataLoss,
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    Overloaded,
+)
 from foretoken.server.sessions.saved import BATCH
-from foretoken.server.sessions.store import DATABASE
+from foretoken.server.sessions.store import DATABASE, Saved
 from tests.server.sessions.states import MANIFEST, ROOMY, change, saved, state
 
 
@@ -77,6 +85,25 @@ def test_beginning_again_ends_the_one_before(store):
     second = store.begin(saved("s", 0), ROOMY)
     assert store.save([saved("s", 9, epoch=first), saved("s", 1, epoch=second)]) == [False, True]
     assert store.claim("s", None)[1].step == 1
+
+
+def test_many_are_begun_and_claimed_together(store):
+    size = len(state(step=0))
+    budgets = replace(ROOMY, quota=3 * size)
+    new = [saved(f"s{i}", kind=kind) for i, kind in enumerate(["durable", "idle", "durable"])]
+    epochs = store.begin_all([*new, saved("over"), saved("", data=b"")], budgets)
+    assert [type(each) for each in epochs] == [int, int, int, Overloaded, InvalidInput]
+    wanted = [("s0", None), ("none", None), ("s1", None), ("s2", "another"), ("s2", None)]
+    found = store.claim_all(wanted, erase=["idle"])
+    assert [type(each) for each in found] == [Saved, NotFound, Saved, NotFound, Saved]
+    assert [found[i].epoch for i in (0, 2, 4)] == [found[0].epoch, 0, found[0].epoch]
+    assert found[0].epoch > max(epochs[:3])
+    assert found[2].data == state(step=0)
+    with pytest.raises(NotFound):
+        store.claim("s1", None)
+    assert store.save([saved("s1", 1), saved("s1", 2, epoch=epochs[1])]) == [True, False]
+    assert store.save([saved("s2", 1, epoch=found[4].epoch)]) == [True]
+    assert store.begin_all([], budgets) == store.claim_all([]) == []
 
 
 def test_no_epoch_comes_twice(store, open_store):
@@ -175,7 +202,7 @@ def test_a_version_that_is_gone_takes_its_sessions_with_it(store):
 def test_damage_is_told_and_takes_nothing_over(store, tmp_path, data):
     epoch = store.begin(saved("s"), ROOMY)
     change(tmp_path / DATABASE, "UPDATE sessions SET data = ?", data)
-    with pytest.raises(DataLoss, match="the state of session 's'"):
+    with pytest.raises(DataLoss, match="of session 's' is damaged"):
         store.claim("s", None)
     assert store.save([saved("s", 1, epoch=epoch)]) == [True], "its owner mends it"
     assert store.claim("s", None)[1].step == 1
