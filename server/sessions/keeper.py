@@ -22,6 +22,7 @@ from foretoken.server.sessions.saved import Saved
 from foretoken.server.sessions.session import Session, SessionOptions
 from foretoken.server.sessions.snapshots import expiry
 from foretoken.server.sessions.state import Snapshot, from_bytes, to_bytes
+from foretoken.server.sessions.together import Together
 
 if TYPE_CHECKING:
     from foretoken.server.sessions.store import SessionStore
@@ -33,6 +34,7 @@ _log = logging.getLogger("foretoken.sessions")
 BATCH = 256  # states of one transaction
 PATIENCE = 2.0  # seconds that a session waits for a slot
 MOMENT = 0.05
+AGAIN = 1.0  # seconds until what could not be written is tried again
 TAKEN = "session {} has been gone on with elsewhere"
 
 Again = Callable[[Session, Snapshot], Awaitable[None]]
@@ -55,6 +57,9 @@ class Keeper:
         self._lost = lost
         self._ttl = settings.session_ttl
         self._budgets = Budgets(quota=settings.snapshot_quota, ttl=settings.snapshot_ttl)
+        self._begins: Together[Saved, int] = Together(self._begun, BATCH)
+        self._claims = Together(self._claimed, BATCH)
+        self._saves = Together(store.save, BATCH)
         self._due: dict[Session, Saved] = {}  # checkpoints that are to be written
         self._writer: asyncio.Task[None] | None = None
         self._coming: dict[Session, asyncio.Task[None]] = {}  # sessions on their way back
@@ -85,8 +90,11 @@ class Keeper:
             Unavailable: if the data dir cannot be written.
         """
         state = self.saved(room, session)
-        session.epoch = await asyncio.to_thread(self._store.begin, state, self._budgets)
+        session.epoch = await self._begins.ask(state)
         session.durable_step = session.step
+
+    def _begun(self, new: Sequence[Saved]) -> list[int | ForetokenError]:
+        return self._store.begin_all(new, self._budgets)
 
     def write(self, session: Session) -> None:
         """Have the session's candidate written; its ``durable_step`` tells when it is."""
@@ -105,10 +113,10 @@ class Keeper:
                     written = await asyncio.to_thread(self._store.save, list(due.values()))
                 except Exception as e:  # the states are kept, and tried again
                     _log.error("checkpoints cannot be written: %s", e)
-                    await asyncio.sleep(MOMENT)
+                    await asyncio.sleep(AGAIN)
                     continue
                 for (session, state), done in zip(due.items(), written, strict=True):
-                    del self._due[session]
+                    self._due.pop(session, None)  # it may have been closed meanwhile
                     session.candidate = None
                     if done:
                         session.durable_step = max(session.durable_step, state.step)
@@ -125,12 +133,10 @@ class Keeper:
         Raises:
             Unavailable: if the data dir cannot be written.
         """
-        for start in range(0, len(states), BATCH):
-            some = states[start : start + BATCH]
-            written = await asyncio.to_thread(self._store.save, [state for _, state in some])
-            for (session, _), done in zip(some, written, strict=True):
-                if not done:
-                    self._lost(session, Unavailable(TAKEN.format(session.id)))
+        written = await asyncio.gather(*(self._saves.ask(state) for _, state in states))
+        for (session, _), done in zip(states, written, strict=True):
+            if not done:
+                self._lost(session, Unavailable(TAKEN.format(session.id)))
 
     def bring_back(self, session: Session) -> None:
         """Have the state of a session come back, unless it is on its way."""
@@ -141,35 +147,44 @@ class Keeper:
     async def _come(self, session: Session) -> None:
         until = time.monotonic() + PATIENCE
         try:
-            epoch, snapshot, _ = await self.claim(session.id, session.tenant)
-            session.epoch = epoch
+            saved = await self._claims.ask((session.id, session.tenant))
+            session.epoch = saved.epoch
+            snapshot = from_bytes(saved.data)
             while True:
                 try:
                     await self._again(session, snapshot)
                     return
                 except Overloaded:
                     if time.monotonic() > until:
+                        await self.put_back(saved)
                         raise
                     await asyncio.sleep(MOMENT)
+        except Overloaded as e:
+            self._lost(session, Unavailable(f"session {session.id} has to wait elsewhere: {e}"))
         except ForetokenError as e:
             self._lost(session, e)
 
-    async def claim(self, session: str, tenant: str | None) -> tuple[int, Snapshot, SessionOptions]:
+    async def claim(self, session: str, tenant: str | None) -> tuple[Saved, SessionOptions]:
         """Take a kept session over: nobody else can write its state from now on.
+
+        What is not durable lives in memory from then on, and is kept no more.
 
         Raises:
             NotFound: if nothing is kept of it.
             FailedPrecondition: if its version was deleted.
             DataLoss: if what is kept is damaged.
         """
-        epoch, saved = await asyncio.to_thread(self._store.claim, session, tenant)
-        snapshot = from_bytes(saved.data)
-        options = _options(saved.about, snapshot)
-        if options.durable:
-            return epoch, snapshot, options
-        # It lives in memory from now on, and what is kept would be out of date.
-        await asyncio.to_thread(self._store.drop, {session: epoch})
-        return 0, snapshot, options
+        saved = await self._claims.ask((session, tenant))
+        return saved, _options(saved)
+
+    def _claimed(self, wanted: Sequence[tuple[str, str | None]]) -> list[Saved | ForetokenError]:
+        if len(set(wanted)) == len(wanted):
+            return self._store.claim_all(wanted, erase=("idle", "drained"))
+        return [each for one in wanted for each in self._claimed([one])]
+
+    async def put_back(self, saved: Saved) -> None:
+        """Keep again what was claimed and cannot be gone on with for now."""
+        await self._saves.ask(saved)
 
     async def drop(self, session: Session) -> None:
         """Erase what is kept of a session that has ended."""
@@ -208,5 +223,6 @@ def _said(options: SessionOptions) -> str:
     return json.dumps(said)
 
 
-def _options(about: str, snapshot: Snapshot) -> SessionOptions:
-    return SessionOptions(snapshot.options, **json.loads(about))
+def _options(saved: Saved) -> SessionOptions:
+    family = from_bytes(saved.data).options
+    return SessionOptions(family, **json.loads(saved.about))

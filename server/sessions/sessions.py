@@ -182,10 +182,15 @@ class Sessions(Shelf):
                 )
             here.lost = Unavailable("another stream has gone on with this session")
             self._end(here, here.lost)
-        epoch, snapshot, options = await self._keeper.claim(resume.id, tenant)
-        room = await self._rooms.for_state(model, snapshot, terms)
-        session = Session(resume.id, room.loaded, tenant, options, epoch=epoch)
-        await self._rooms.seat(room, session, snapshot)
+        saved, options = await self._keeper.claim(resume.id, tenant)
+        try:
+            snapshot = from_bytes(saved.data)
+            room = await self._rooms.for_state(model, snapshot, terms)
+            session = Session(resume.id, room.loaded, tenant, options, epoch=saved.epoch)
+            await self._rooms.seat(room, session, snapshot)
+        except BaseException:
+            await asyncio.shield(self._keeper.put_back(saved))
+            raise
         session.durable_step = session.step
         return self._add(room, session)
 
