@@ -5,18 +5,26 @@ send it, each in its own way.
 """
 
 from foretoken.client.aio import AsyncClient, AsyncWatch
+from foretoken.client.aio_session import AsyncSession
 from foretoken.client.blocking import Client, Watch
+from foretoken.client.blocking_session import Session
 from foretoken.client.describe import ModelInfo
+from foretoken.client.outputs import Output
 from foretoken.client.predictions import Fitted, Prediction
+from foretoken.client.snapshots import Snapshot
 from foretoken.client.watching import Outlook
 
 __all__ = [
     "AsyncClient",
+    "AsyncSession",
     "AsyncWatch",
     "Client",
     "Fitted",
     "ModelInfo",
     "Outlook",
+    "Output",
     "Prediction",
+    "Session",
+    "Snapshot",
     "Watch",
 ]

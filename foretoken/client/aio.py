@@ -9,22 +9,33 @@ from typing import Any, Self, TypeVar
 
 from numpy.typing import ArrayLike
 
-from foretoken.client import curves, registry, tabular
-from foretoken.client.aio_transport import Stream, Transport
+from foretoken.client import curves, registry, snapshots, tabular
+from foretoken.client.aio_session import AsyncSession, begun
+from foretoken.client.aio_transport import Transport
+from foretoken.client.aio_watch import AsyncWatch
 from foretoken.client.blocking import LONG
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
 from foretoken.client.flow import Flow, aflowing
-from foretoken.client.methods import method
-from foretoken.client.operations import Action, Budget, Exchange, Pause, Steps, adrive
+from foretoken.client.opening import Resumed, opening
+from foretoken.client.operations import Budget, Steps, adrive
 from foretoken.client.predictions import Fitted, Prediction
+from foretoken.client.snapshots import Kept, Snapshot
 from foretoken.client.tables import TableLike
 from foretoken.client.tabular import Given
 from foretoken.client.upload import Progress
-from foretoken.client.watching import Outlook, Watched
+from foretoken.client.watching import Watched
 from foretoken.posterior import QUANTILES, Posterior
-from foretoken.records import Alias, AliasEvent, ContextRecord, FileReport, Model, Version
+from foretoken.records import (
+    Alias,
+    AliasEvent,
+    ContextRecord,
+    FileReport,
+    Model,
+    SnapshotRecord,
+    Version,
+)
 
 __all__ = ["AsyncClient", "AsyncWatch"]
 
@@ -331,6 +342,48 @@ class AsyncClient:
         """See ``Client.delete_context``."""
         await self._run(tabular.delete(tabular.id_of(context)), timeout)
 
+    # -- sequences --------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        model: str | None = None,
+        resume: Resumed | None = None,
+        *,
+        durable: bool = False,
+        deterministic: bool = False,
+        checkpoint_every: int = 0,
+        key: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> AsyncSession:
+        """See ``Client.stream``; an asynchronous context manager."""
+        asked = opening(model, resume, durable, deterministic, checkpoint_every, key, options)
+        return begun(self._transport, asked, self._seconds(timeout))
+
+    async def snapshots(
+        self, model: str | None = None, *, timeout: float | None = None
+    ) -> list[SnapshotRecord]:
+        """See ``Client.snapshots``."""
+        return await self._run(snapshots.snapshots(model), timeout)
+
+    async def snapshot(
+        self,
+        digest: Kept,
+        include_bytes: bool = False,
+        *,
+        timeout: float | None = None,
+    ) -> Snapshot:
+        """See ``Client.snapshot``."""
+        return await self._run(snapshots.snapshot(digest, include_bytes=include_bytes), timeout)
+
+    async def restore(self, data: bytes, *, timeout: float | None = None) -> SnapshotRecord:
+        """See ``Client.restore``."""
+        return await self._run(snapshots.restore(data), timeout)
+
+    async def delete_snapshot(self, digest: Kept, *, timeout: float | None = None) -> None:
+        """See ``Client.delete_snapshot``."""
+        await self._run(snapshots.delete(digest), timeout)
+
     # -- the rest ---------------------------------------------------------------------------------
 
     async def _run(self, steps: Steps[R], timeout: float | None) -> R:
@@ -359,58 +412,3 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"AsyncClient({self._connection.address!r})"
-
-
-class AsyncWatch:
-    """See ``Watch``; its ``push`` is awaited."""
-
-    def __init__(self, transport: Transport, watched: Watched, timeout: float) -> None:
-        self._transport = transport
-        self._watched = watched
-        self._timeout = timeout
-        self._stream: Stream | None = None
-
-    @property
-    def outlook(self) -> Outlook | None:
-        """After the last observation; None before the run is begun."""
-        return self._watched.outlook
-
-    async def push(self, step: float, value: float, best: float | None = None) -> Outlook:
-        """See ``Watch.push``."""
-        return await self._run(self._watched.push(step, value, best))
-
-    async def close(self) -> None:
-        """End the stream."""
-        stream, self._stream = self._stream, None
-        if stream is not None:
-            await stream.close()
-
-    async def _run(self, steps: Steps[Outlook]) -> Outlook:
-        budget = Budget(self._timeout)
-        return await adrive(steps, lambda action: self._perform(action, budget))
-
-    async def _perform(self, action: Action, budget: Budget) -> Any:
-        if isinstance(action, Pause):
-            return await self._transport.perform(action, budget)
-        assert isinstance(action, Exchange)
-        if action.fresh or self._stream is None:
-            await self.close()
-            self._stream = self._transport.stream(method("Curves.Watch"))
-        try:
-            return await self._stream.exchange(action.request, budget)
-        except BaseException:
-            self._stream.cancel()
-            self._stream = None
-            raise
-
-    async def __aenter__(self) -> Self:
-        await self._run(self._watched.begin())
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()

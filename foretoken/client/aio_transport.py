@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -26,6 +26,8 @@ from foretoken.errors import (
 )
 
 __all__ = ["Stream", "Transport"]
+
+S = TypeVar("S", bound="Stream")
 
 MOMENT = 0.1  # seconds that a server has to refuse an upload before it is sent
 
@@ -66,8 +68,12 @@ class Transport:
 
     def stream(self, called: Method) -> Stream:
         """A new stream."""
+        return self.stream_of(Stream, called)
+
+    def stream_of(self, kind: type[S], called: Method) -> S:
+        """A new stream of that kind."""
         made = self._made(called, "stream_stream")
-        return Stream(called, made(metadata=self._metadata), self._connection.address)
+        return kind(called, made(metadata=self._metadata), self._connection.address)
 
     async def close(self) -> None:
         self._closed = True

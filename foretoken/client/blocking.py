@@ -9,21 +9,25 @@ from typing import Any, Self, TypeVar
 
 from numpy.typing import ArrayLike
 
-from foretoken.client import curves, registry, tabular
+from foretoken.client import curves, registry, snapshots, tabular
+from foretoken.client.blocking_session import Session, begun
 from foretoken.client.blocking_transport import Transport
 from foretoken.client.blocking_watch import Watch
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
 from foretoken.client.flow import Flow, flowing
+from foretoken.client.opening import Resumed, opening
 from foretoken.client.operations import Budget, Steps, drive
 from foretoken.client.predictions import Fitted, Prediction
+from foretoken.client.snapshots import Kept, Snapshot
 from foretoken.client.tables import TableLike
 from foretoken.client.tabular import Given
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Watched
 from foretoken.posterior import QUANTILES, Posterior
 from foretoken.records import Alias, AliasEvent, ContextRecord, FileReport, Model, Version
+from foretoken.records import SnapshotRecord as Record
 
 __all__ = ["Client", "Watch"]
 
@@ -412,6 +416,53 @@ class Client:
     ) -> None:
         """Erase a context, and all that was computed from it."""
         self._run(tabular.delete(tabular.id_of(context)), timeout)
+
+    # -- sequences --------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        model: str | None = None,
+        resume: Resumed | None = None,
+        *,
+        durable: bool = False,
+        deterministic: bool = False,
+        checkpoint_every: int = 0,
+        key: str | None = None,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Session:
+        """Begin a session, or go on from a snapshot: a context manager that takes observations.
+
+        Args:
+            model: one version of it answers for the whole session; not needed to resume.
+            resume: a snapshot, its digest or bytes; or the id of a durable session that was left.
+            durable: nothing is lost or doubled when connection, worker or server are lost.
+            deterministic: outputs are the same bits whatever else the server is doing.
+            checkpoint_every: steps between states on the server's disk; 0: the server's default.
+            key: chooses the side of a canary.
+            timeout: seconds for each answer.
+            options: of the model's family, such as ``horizon=24``.
+        """
+        asked = opening(model, resume, durable, deterministic, checkpoint_every, key, options)
+        return begun(self._transport, asked, self._seconds(timeout))
+
+    def snapshots(self, model: str | None = None, *, timeout: float | None = None) -> list[Record]:
+        """Your snapshots, or those of one model, by digest."""
+        return self._run(snapshots.snapshots(model), timeout)
+
+    def snapshot(
+        self, digest: Kept, include_bytes: bool = False, *, timeout: float | None = None
+    ) -> Snapshot:
+        """What is kept of a snapshot, and the snapshot itself if asked for."""
+        return self._run(snapshots.snapshot(digest, include_bytes=include_bytes), timeout)
+
+    def restore(self, data: bytes, *, timeout: float | None = None) -> Record:
+        """Have the server keep a snapshot that was taken elsewhere."""
+        return self._run(snapshots.restore(data), timeout)
+
+    def delete_snapshot(self, digest: Kept, *, timeout: float | None = None) -> None:
+        """Erase a snapshot."""
+        self._run(snapshots.delete(digest), timeout)
 
     # -- the rest ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from operator import methodcaller
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -17,12 +17,19 @@ from foretoken.client.connection import Connection
 from foretoken.client.failures import failure
 from foretoken.client.methods import Method
 from foretoken.client.operations import Action, Budget, Pause, Unary, Upload
-from foretoken.errors import DeadlineExceeded, FailedPrecondition, Unavailable
+from foretoken.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    ForetokenError,
+    Unavailable,
+)
 
-__all__ = ["FAREWELL", "SERIALIZE", "Stream", "Transport"]
+__all__ = ["FAREWELL", "SERIALIZE", "Stream", "Transport", "awaited"]
 
 FAREWELL = 1.0  # seconds that a stream has to end
 SERIALIZE = methodcaller("SerializeToString")
+
+S = TypeVar("S", bound="Stream")
 
 
 class Transport:
@@ -65,8 +72,12 @@ class Transport:
 
     def stream(self, called: Method) -> Stream:
         """A new stream."""
+        return self.stream_of(Stream, called)
+
+    def stream_of(self, kind: type[S], called: Method) -> S:
+        """A new stream of that kind."""
         made = self._made(called, self._channel.stream_stream)
-        return Stream(called, made, self._metadata, self._connection.address)
+        return kind(called, made, self._metadata, self._connection.address)
 
     def close(self) -> None:
         self._closed = True
@@ -141,10 +152,7 @@ class Stream:
 
     def receive(self, budget: Budget) -> Any:
         """Await a message; whoever asks has sent for it."""
-        try:
-            found = self._in.get(timeout=budget.left())
-        except Empty:
-            raise DeadlineExceeded(f"no answer within {budget.seconds:g} s") from None
+        found = awaited(self._in, budget)
         if isinstance(found, BaseException):
             raise found
         return self._called.read(found)
@@ -163,8 +171,26 @@ class Stream:
     def _read(self) -> None:
         try:
             for reply in self._call:
-                self._in.put(reply)
+                self._arrived(reply)
         except grpc.RpcError as e:
-            self._in.put(failure(e, self._address))
+            self._over(failure(e, self._address))
         else:
-            self._in.put(Unavailable(f"{self._address} has ended the stream"))
+            self._over(Unavailable(f"{self._address} has ended the stream"))
+
+    def _arrived(self, reply: bytes) -> None:
+        self._in.put(reply)
+
+    def _over(self, error: ForetokenError) -> None:
+        self._in.put(error)
+
+
+def awaited(queue: SimpleQueue[Any], budget: Budget) -> Any:
+    """The next of a queue.
+
+    Raises:
+        DeadlineExceeded: if there is none in time.
+    """
+    try:
+        return queue.get(timeout=budget.left())
+    except Empty:
+        raise DeadlineExceeded(f"no answer within {budget.seconds:g} s") from None

@@ -17,7 +17,7 @@ from foretoken.errors import (
     Unavailable,
 )
 
-__all__ = ["CLASSES", "failure"]
+__all__ = ["CLASSES", "failure", "refusal"]
 
 _Code = grpc.StatusCode
 
@@ -68,6 +68,22 @@ def failure(error: Any, address: str) -> ForetokenError:
     if issubclass(kind, InternalError):
         return _internal(details)
     return kind(details)
+
+
+def refusal(name: str, message: str, retry_after: float) -> ForetokenError:
+    """The error that one message of a stream was refused with.
+
+    Args:
+        name: of its class.
+        message: of it.
+        retry_after: seconds; 0: not said.
+    """
+    kind = getattr(errors, name, None) if name in errors.__all__ else None
+    if not (isinstance(kind, type) and issubclass(kind, ForetokenError)):
+        return InternalError(f"{name}: {message}", id="")  # of a newer server
+    if issubclass(kind, Overloaded):
+        return kind(message, retry_after or 1.0)
+    return _internal(message) if issubclass(kind, InternalError) else kind(message)
 
 
 def _foreign(kind: type[ForetokenError], details: str, address: str) -> ForetokenError:

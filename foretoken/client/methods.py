@@ -34,6 +34,14 @@ _SAFE = {
         "Load": False,
         "Unload": False,
     },
+    # Restoring keeps what is named by its content.
+    ("foretoken/v1/sequences.proto", "Sequences"): {
+        "Restore": True,
+        "Describe": True,
+        "Snapshots": True,
+        "Stream": False,
+        "Delete": False,
+    },
     # A context is named by its content, so fitting it again changes nothing.
     ("foretoken/v1/tabular.proto", "Tabular"): {
         "Fit": True,

@@ -37,6 +37,7 @@ __all__ = [
     "fitted",
     "id_of",
     "measure",
+    "option",
     "predict",
     "training_message",
 ]
@@ -101,7 +102,7 @@ def training_message(
         target=target if isinstance(target, str) else None,
         labels=labels,
         categorical=list(categorical),
-        options={name: _option(name, value) for name, value in (options or {}).items()},
+        options={name: option(name, value) for name, value in (options or {}).items()},
     )
 
 
@@ -204,7 +205,12 @@ def _labels(target: ArrayLike) -> NDArray[Any]:
     return labels
 
 
-def _option(name: str, value: Any) -> wire.Option:
+def option(name: str, value: Any) -> wire.Option:
+    """An option of a family, as the wire has it.
+
+    Raises:
+        InvalidInput: if it is neither a number nor a text.
+    """
     if isinstance(value, str):
         return message(wire.Option, text=value)
     if isinstance(value, bool | int | float | np.number | np.bool_):

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.load.peers import ABSENT, TRITON
 from foretoken import AsyncClient, Client
-from foretoken.client import AsyncWatch, Watch
+from foretoken.client import AsyncSession, AsyncWatch, Session, Watch
 
 ROOT = Path(__file__).parents[2]
 ALLOWED = {"grpc", "google", "numpy", "foretoken", "typing_extensions"}
@@ -106,7 +106,9 @@ def test_tritonclient_shares_the_process(server, order):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("one", "other"), [(Client, AsyncClient), (Watch, AsyncWatch)])
+@pytest.mark.parametrize(
+    ("one", "other"), [(Client, AsyncClient), (Session, AsyncSession), (Watch, AsyncWatch)]
+)
 def test_both_clients_take_the_same(one, other):
     def public(kind):
         return {
