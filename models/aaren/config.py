@@ -1,0 +1,76 @@
+"""Sizes of Aaren's two models.
+
+Letters: D observed values, L values of a window, K levels, H horizon.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foretoken.errors import InvalidInput
+
+__all__ = ["LEVELS", "AarenConfig"]
+
+LEVELS = (0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class AarenConfig:
+    """The shape of a model.
+
+    Args:
+        head: "forecaster" or "classifier".
+        inputs: D, values of an observation; 1 for a forecaster.
+        width: of the token stream, a multiple of heads.
+        layers: blocks.
+        heads: of each block.
+        mlp: hidden width of each block's MLP.
+        window: L, newest values that a token is made of.
+        horizon: H, steps that are forecast; 0 for a classifier.
+        levels: of quantiles, K >= 3, an odd number, increasing, the middle one 0.5; none for a
+            classifier.
+        classes: that there are; 0 for a forecaster.
+        decay: of the heads' memories; see ``models.layers.mixers.aaren``; none: 0 for all.
+
+    Raises:
+        InvalidInput: they do not fit together.
+    """
+
+    head: str = "forecaster"
+    inputs: int = 1
+    width: int = 128
+    layers: int = 4
+    heads: int = 8
+    mlp: int = 256
+    window: int = 192
+    horizon: int = 64
+    levels: tuple[float, ...] = LEVELS
+    classes: int = 0
+    decay: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("levels", "decay"):  # JSON has lists
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if value is None else tuple(value))
+        if self.head not in ("forecaster", "classifier"):
+            raise InvalidInput(f"head {self.head!r}: there are forecaster and classifier")
+        sizes = (self.inputs, self.width, self.layers, self.heads, self.mlp, self.window)
+        if min(sizes) < 1 or self.width % self.heads:
+            raise InvalidInput(f"{self}: sizes are at least 1, width is a multiple of heads")
+        if self.head == "forecaster":
+            self._expect_forecaster()
+        elif self.classes < 2:
+            raise InvalidInput(f"classes is {self.classes}; a classifier has at least 2")
+
+    def _expect_forecaster(self) -> None:
+        if self.inputs != 1 or self.horizon < 1 or self.classes:
+            raise InvalidInput(
+                f"{self}: a forecaster has inputs 1, a horizon of at least 1 and classes 0"
+            )
+        p, K = self.levels, len(self.levels)
+        rising = all(a < b for a, b in zip((0.0, *p), (*p, 1.0), strict=True))
+        if K < 3 or K % 2 == 0 or not rising or p[K // 2] != 0.5:
+            raise InvalidInput(
+                f"levels {list(p)}: an odd number of at least 3 is needed, increasing, "
+                "between 0 and 1, the middle one 0.5"
+            )

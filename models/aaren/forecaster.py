@@ -1,0 +1,209 @@
+"""The streaming forecaster: one value at a time in, quantiles of the next H out.
+
+A token is the window of the last L values on its own scale. Blocks of a token mixer make of the
+tokens so far the weights of a few linear forecasts from the window, which start as seasonal means
+of common periods and are learned, and the quantiles around their sum.
+
+Letters: B series, T steps (padded), L values of a window, W width, K levels, H horizon, E experts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from foretoken.models.aaren.anomaly import surprise
+from foretoken.models.aaren.config import AarenConfig
+from foretoken.models.aaren.scale import (
+    FEATURES,
+    MEMORY,
+    RECENT,
+    View,
+    decayed,
+    features,
+    view,
+    windows,
+)
+from foretoken.models.layers.mixers import MixerFactory
+from foretoken.models.layers.stack import Stack, exactly
+
+__all__ = ["Forecaster"]
+
+PERIODS = (1, 7, 12, 24, 48, 96, 168)  # of the first forecasts; the last expert is the mean
+WIDEST = 10.0  # log of the largest step from one quantile to the next, in scales
+
+
+class Forecaster(nn.Module):
+    """Graphs "step" and "scan", and ``forecasts`` to train by.
+
+    Args:
+        config: sizes.
+        mixer: of each layer.
+    """
+
+    cumulate: Tensor
+
+    def __init__(self, config: AarenConfig, mixer: MixerFactory) -> None:
+        super().__init__()
+        c = self.config = config
+        W, K = c.width, len(c.levels)
+        self.embed_in = nn.Linear(c.window + min(RECENT, c.window) + FEATURES, W)
+        self.embed_out = nn.Linear(W, W)
+        self.stack = Stack(W, c.layers, c.mlp, mixer)
+        start = _seasonal_means(c.window, c.horizon)
+        self.experts = nn.Parameter(start.flatten(0, 1))  # [E·H, L]
+        self.gates = nn.Linear(W, len(start))
+        self.head = nn.Linear(W, K * c.horizon)
+        self.register_buffer("cumulate", _cumulate(K), persistent=False)
+        with torch.no_grad():
+            self.gates.weight.mul_(0.1)
+            self.gates.bias.fill_(1 / len(start))
+            self.head.weight.mul_(0.1)
+            self.head.bias.view(K, -1)[:].fill_(-1.5)
+            self.head.bias.view(K, -1)[K // 2].zero_()
+
+    def step(
+        self,
+        x: Tensor,
+        m: Tensor,
+        u: Tensor,
+        w: Tensor,
+        window: Tensor,
+        seen: Tensor,
+        sums: Tensor,
+        ahead: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """One value of each series.
+
+        Args:
+            x: [B, 1] float64.
+            m: see ``Stack``, and so are u and w.
+            u: see m.
+            w: see m.
+            window: [B, L] float64, the newest value last.
+            seen: [B] int64, values so far.
+            sums: [B, 3] float64, see ``scale.decayed``.
+            ahead: [B, K] float64, quantiles that were forecast for x.
+
+        Returns:
+            z [B, K, H] float32, loc and scale [B] float64, of which quantiles are loc + scale·z;
+            anomaly [B] float32; and the state in the order that it was given.
+        """
+        after = torch.cat([window[:, 1:], x], dim=1)
+        v = view(after, seen + 1)
+        terms = torch.stack([torch.ones_like(v.loc), x[:, 0], v.scale.log()], dim=-1)
+        sums = torch.exp(torch.tensor(-1 / MEMORY, dtype=torch.float64)) * sums + terms
+        h, state = self.stack.step(
+            self._token(v, features(v, seen + 1, sums, self.config.window)),
+            {"m": m, "u": u, "w": w},
+        )
+        z = self._quantiles(h, v)
+        anomaly = surprise(x[:, 0], ahead, self.config.levels) * (seen > 0)
+        ahead = v.loc[:, None] + v.scale[:, None] * z[:, :, 0].double()
+        kept = (state["m"], state["u"], state["w"], after, seen + 1, sums, ahead)
+        return z, v.loc, v.scale, anomaly.float(), *kept
+
+    def scan(
+        self,
+        x: Tensor,
+        length: Tensor,
+        m: Tensor,
+        u: Tensor,
+        w: Tensor,
+        window: Tensor,
+        seen: Tensor,
+        sums: Tensor,
+        ahead: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """``step`` over x [B, T, 1]; outputs get an axis T, the state is that after ``length``."""
+        v, count, tokens, sums = self._tokens(x[..., 0], window, seen, sums)
+        h, state = self.stack.scan(tokens, length, {"m": m, "u": u, "w": w})
+        z = self._quantiles(h, v)
+        nexts = v.loc[..., None] + v.scale[..., None] * z[..., 0].double()
+        foretold = torch.cat([ahead[:, None], nexts], dim=1)  # [B, T + 1, K]
+        anomaly = surprise(x[..., 0], foretold[:, :-1], self.config.levels) * (count > 1)
+        L = self.config.window
+        last = torch.cat([window, x[..., 0]], dim=1).gather(1, length[:, None] + _range(L, x))
+        rows = torch.arange(len(x), device=x.device)
+        kept = (state["m"], state["u"], state["w"], last, seen + length)
+        return (
+            *(z, v.loc, v.scale, anomaly.float()),
+            *(*kept, sums[rows, length], foretold[rows, length]),
+        )
+
+    def forecasts(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Forecasts from the start of each series at some steps, to train and evaluate by.
+
+        Args:
+            x: [B, T] float64.
+            at: [P] steps, 0..T-1, after which to forecast.
+
+        Returns:
+            z [B, P, K, H] float32, loc and scale [B, P] float64.
+        """
+        B, T = x.shape
+        start = torch.zeros(B, self.config.window, dtype=x.dtype, device=x.device)
+        none = torch.zeros(B, dtype=torch.long, device=x.device)
+        v, _, tokens, _ = self._tokens(x, start, none, x.new_zeros(B, 3))
+        h = self.stack(tokens)[:, at]
+        v = View(v.loc[:, at], v.scale[:, at], v.inputs[:, at], v.ratios)
+        return self._quantiles(h, v), v.loc, v.scale
+
+    forward = forecasts
+
+    def _tokens(
+        self, x: Tensor, window: Tensor, seen: Tensor, sums: Tensor
+    ) -> tuple[View, Tensor, Tensor, Tensor]:
+        """x [B, T] -> view, values so far [B, T], tokens [B, T, W], sums [B, T + 1, 3]."""
+        count = seen[:, None] + _range(x.shape[1], x) + 1
+        v = view(windows(window, x), count)
+        terms = torch.stack([torch.ones_like(x), x, v.scale.log()], dim=-1)
+        after = decayed(sums, terms)
+        told = features(v, count, after, self.config.window)
+        return v, count, self._token(v, told), torch.cat([sums[:, None], after], dim=1)
+
+    def _token(self, v: View, told: Tensor) -> Tensor:
+        """[..., W]."""
+        with exactly(told):
+            h = self.embed_in(torch.cat([v.inputs, told], dim=-1))
+        out: Tensor = self.embed_out(gelu(h))
+        return out
+
+    def _quantiles(self, h: Tensor, v: View) -> Tensor:
+        """[..., W] -> [..., K, H] that do not fall along K."""
+        c = self.config
+        K, H = len(c.levels), c.horizon
+        gates, raw = self.gates(h).float(), self.head(h).float().unflatten(-1, (K, H))
+        with exactly(h):
+            linear = (v.inputs[..., : c.window] @ self.experts.T).unflatten(-1, (-1, H))
+            base = gates[..., None, :] @ linear  # [..., 1, H]
+            low, middle, high = raw.split([K // 2, 1, K // 2], dim=-2)
+            low, high = low.clamp(max=WIDEST).exp(), high.clamp(max=WIDEST).exp()
+            return self.cumulate @ torch.cat([low, middle + base, high], dim=-2)
+
+
+def _range(n: int, like: Tensor) -> Tensor:
+    return torch.arange(n, device=like.device)
+
+
+def _cumulate(K: int) -> Tensor:
+    """[K, K]: from the middle and the steps beside it to values that do not fall."""
+    half = K // 2
+    out = torch.zeros(K, K)
+    out[:, half] = 1
+    out[:half, :half] = -torch.ones(half, half).triu()
+    out[half + 1 :, half + 1 :] = torch.ones(half, half).tril()
+    return out
+
+
+def _seasonal_means(L: int, H: int) -> Tensor:
+    """[E, H, L]: the mean of values of the window that lie whole periods before each step ahead."""
+    ahead = torch.arange(H)[:, None] - torch.arange(-L, 0)  # steps from a value to a forecast's
+    maps = [torch.zeros(H, L)]
+    for period in (p for p in PERIODS if p < L):
+        same = (ahead % period == 0) & (torch.arange(-L, 0) >= -(L // period * period))
+        if period == 1:
+            same = torch.arange(-L, 0).eq(-1).expand(H, L)
+        maps.append(same / same.sum(1, keepdim=True))
+    return torch.stack(maps)
