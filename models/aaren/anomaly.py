@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["MOST", "surprise"]
 
 MOST = 300.0
-TINY = 1e-300
+TINY = 1e-30  # float32 holds it, and so does an exported graph
 
 
 def surprise(x: Tensor, quantiles: Tensor, levels: Sequence[float]) -> Tensor:

@@ -9,6 +9,8 @@ Letters: B series, T steps (padded), L values of a window, W width, K levels, H 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -17,15 +19,15 @@ from foretoken.models.aaren.anomaly import surprise
 from foretoken.models.aaren.config import AarenConfig
 from foretoken.models.aaren.scale import (
     FEATURES,
-    MEMORY,
     RECENT,
     View,
+    added,
     decayed,
     features,
     view,
     windows,
 )
-from foretoken.models.layers.mixers import MixerFactory
+from foretoken.models.layers.mixers import MixerFactory, State
 from foretoken.models.layers.stack import Stack, exactly
 
 __all__ = ["Forecaster"]
@@ -63,62 +65,50 @@ class Forecaster(nn.Module):
             self.head.bias.view(K, -1)[:].fill_(-1.5)
             self.head.bias.view(K, -1)[K // 2].zero_()
 
-    def step(
-        self,
-        x: Tensor,
-        m: Tensor,
-        u: Tensor,
-        w: Tensor,
-        window: Tensor,
-        seen: Tensor,
-        sums: Tensor,
-        ahead: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def start(self, B: int) -> State:
+        """The state before the first value, by name."""
+        c, like = self.config, self.cumulate
+        wide = like.new_zeros(B, c.window + 3 + len(c.levels), dtype=torch.float64)
+        window, sums, ahead = torch.split(wide, [c.window, 3, len(c.levels)], dim=1)
+        seen = torch.zeros(B, dtype=torch.long, device=like.device)
+        return {
+            **self.stack.start(B),
+            "window": window,
+            "seen": seen,
+            "sums": sums,
+            "ahead": ahead,
+        }
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """One value of each series.
 
         Args:
             x: [B, 1] float64.
-            m: see ``Stack``, and so are u and w.
-            u: see m.
-            w: see m.
-            window: [B, L] float64, the newest value last.
-            seen: [B] int64, values so far.
-            sums: [B, 3] float64, see ``scale.decayed``.
-            ahead: [B, K] float64, quantiles that were forecast for x.
+            state: as ``start`` has it. Of the stack; window [B, L] float64, the newest value last;
+                seen [B] int64, values so far; sums [B, 3] float64, see ``scale.decayed``; ahead
+                [B, K] float64, the quantiles that were forecast for x.
 
         Returns:
             z [B, K, H] float32, loc and scale [B] float64, of which quantiles are loc + scale·z;
             anomaly [B] float32; and the state in the order that it was given.
         """
+        *mixed, window, seen, sums, ahead = state
         after = torch.cat([window[:, 1:], x], dim=1)
         v = view(after, seen + 1)
         terms = torch.stack([torch.ones_like(v.loc), x[:, 0], v.scale.log()], dim=-1)
-        sums = torch.exp(torch.tensor(-1 / MEMORY, dtype=torch.float64)) * sums + terms
-        h, state = self.stack.step(
-            self._token(v, features(v, seen + 1, sums, self.config.window)),
-            {"m": m, "u": u, "w": w},
-        )
+        sums = added(sums, terms)
+        told = features(v, seen + 1, sums, self.config.window)
+        h, new = self.stack.step(self._token(v, told), self._named(mixed))
         z = self._quantiles(h, v)
         anomaly = surprise(x[:, 0], ahead, self.config.levels) * (seen > 0)
         ahead = v.loc[:, None] + v.scale[:, None] * z[:, :, 0].double()
-        kept = (state["m"], state["u"], state["w"], after, seen + 1, sums, ahead)
-        return z, v.loc, v.scale, anomaly.float(), *kept
+        return (z, v.loc, v.scale, anomaly.float(), *new.values(), after, seen + 1, sums, ahead)
 
-    def scan(
-        self,
-        x: Tensor,
-        length: Tensor,
-        m: Tensor,
-        u: Tensor,
-        w: Tensor,
-        window: Tensor,
-        seen: Tensor,
-        sums: Tensor,
-        ahead: Tensor,
-    ) -> tuple[Tensor, ...]:
+    def scan(self, x: Tensor, length: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """``step`` over x [B, T, 1]; outputs get an axis T, the state is that after ``length``."""
+        *mixed, window, seen, sums, ahead = state
         v, count, tokens, sums = self._tokens(x[..., 0], window, seen, sums)
-        h, state = self.stack.scan(tokens, length, {"m": m, "u": u, "w": w})
+        h, new = self.stack.scan(tokens, length, self._named(mixed))
         z = self._quantiles(h, v)
         nexts = v.loc[..., None] + v.scale[..., None] * z[..., 0].double()
         foretold = torch.cat([ahead[:, None], nexts], dim=1)  # [B, T + 1, K]
@@ -126,26 +116,24 @@ class Forecaster(nn.Module):
         L = self.config.window
         last = torch.cat([window, x[..., 0]], dim=1).gather(1, length[:, None] + _range(L, x))
         rows = torch.arange(len(x), device=x.device)
-        kept = (state["m"], state["u"], state["w"], last, seen + length)
-        return (
-            *(z, v.loc, v.scale, anomaly.float()),
-            *(*kept, sums[rows, length], foretold[rows, length]),
-        )
+        after = (last, seen + length, sums[rows, length], foretold[rows, length])
+        return (z, v.loc, v.scale, anomaly.float(), *new.values(), *after)
+
+    def _named(self, mixed: Sequence[Tensor]) -> State:
+        return dict(zip(self.stack.start(0), mixed, strict=True))
 
     def forecasts(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Forecasts from the start of each series at some steps, to train and evaluate by.
 
         Args:
             x: [B, T] float64.
-            at: [P] steps, 0..T-1, after which to forecast.
+            at: [P] indices of x after which to forecast.
 
         Returns:
             z [B, P, K, H] float32, loc and scale [B, P] float64.
         """
-        B, T = x.shape
-        start = torch.zeros(B, self.config.window, dtype=x.dtype, device=x.device)
-        none = torch.zeros(B, dtype=torch.long, device=x.device)
-        v, _, tokens, _ = self._tokens(x, start, none, x.new_zeros(B, 3))
+        start = self.start(len(x))
+        v, _, tokens, _ = self._tokens(x, start["window"], start["seen"], start["sums"])
         h = self.stack(tokens)[:, at]
         v = View(v.loc[:, at], v.scale[:, at], v.inputs[:, at], v.ratios)
         return self._quantiles(h, v), v.loc, v.scale
@@ -174,11 +162,11 @@ class Forecaster(nn.Module):
         """[..., W] -> [..., K, H] that do not fall along K."""
         c = self.config
         K, H = len(c.levels), c.horizon
-        gates, raw = self.gates(h).float(), self.head(h).float().unflatten(-1, (K, H))
+        gates, raw = self.gates(h).float(), torch.unflatten(self.head(h).float(), -1, (K, H))
         with exactly(h):
-            linear = (v.inputs[..., : c.window] @ self.experts.T).unflatten(-1, (-1, H))
+            linear = torch.unflatten(v.inputs[..., : c.window] @ self.experts.T, -1, (-1, H))
             base = gates[..., None, :] @ linear  # [..., 1, H]
-            low, middle, high = raw.split([K // 2, 1, K // 2], dim=-2)
+            low, middle, high = torch.split(raw, [K // 2, 1, K // 2], dim=-2)
             low, high = low.clamp(max=WIDEST).exp(), high.clamp(max=WIDEST).exp()
             return self.cumulate @ torch.cat([low, middle + base, high], dim=-2)
 

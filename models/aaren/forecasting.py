@@ -10,9 +10,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Batch", "figures", "futures", "loss", "pinball"]
+from foretoken.models.aaren.config import AarenConfig
 
-Batch = tuple[Tensor, ...]
+__all__ = ["figures", "forecasts", "futures", "loss", "pinball", "seasonal_naive"]
+
 FAR = 4.0  # scales; futures that lie farther away on average than this weigh less
 
 
@@ -33,40 +34,59 @@ def pinball(z: Tensor, target: Tensor, levels: Sequence[float]) -> Tensor:
 
 
 def loss(
-    module: Callable[..., tuple[Tensor, ...]], batch: Batch, levels: Sequence[float]
+    module: Callable[..., tuple[Tensor, ...]], y: Tensor, at: Tensor, config: AarenConfig
 ) -> Tensor:
     """Mean pinball loss in units of each window's scale.
 
     Args:
-        module: ``Forecaster`` or a peer with the same ``forecasts``.
-        batch: y [B, T + H] float64, and steps [P].
-        levels: K.
+        module: a ``Forecaster``, which may be compiled.
+        y: [B, T + H] float64.
+        at: [P] steps to forecast after, 0..T-1.
+        config: of the module.
     """
-    y, at, horizon = batch[0], batch[1], int(batch[2])
-    z, loc, scale = module(y[:, : y.shape[1] - horizon], at)
-    target = ((futures(y, at, horizon) - loc[..., None]) / scale[..., None]).float()
+    z, loc, scale = module(y[:, : y.shape[1] - config.horizon], at)
+    target = ((futures(y, at, config.horizon) - loc[..., None]) / scale[..., None]).float()
     target = target.clamp(-1e4, 1e4)
     weight = 1 / (target.abs().mean(-1) / FAR).clamp(min=1)
-    return (pinball(z, target, levels).mean((-1, -2)) * weight).mean()
+    return (pinball(z, target, config.levels).mean((-1, -2)) * weight).mean()
+
+
+def forecasts(
+    module: nn.Module, y: Tensor, at: Tensor, config: AarenConfig
+) -> tuple[Tensor, Tensor]:
+    """Quantiles [B, P, K, H] in the series' units, and what came, [B, P, H]; float64."""
+    z, loc, scale = module(y[:, : y.shape[1] - config.horizon], at)
+    quantiles = loc[..., None, None] + scale[..., None, None] * z
+    return quantiles, futures(y, at, config.horizon)
+
+
+def seasonal_naive(y: Tensor, at: Tensor, horizon: int, season: int) -> Tensor:
+    """The newest value that lies whole seasons before each step ahead, [B, P, H].
+
+    Args:
+        y: [B, N].
+        at: [P], at least season - 1.
+        horizon: H.
+        season: in steps; 1 repeats the last value.
+    """
+    ago = torch.arange(horizon, device=y.device) % season + 1 - season
+    return y[:, at[:, None] + ago]
 
 
 def figures(
-    module: nn.Module, y: Tensor, at: Tensor, horizon: int, levels: Sequence[float], season: int
+    module: nn.Module, y: Tensor, at: Tensor, config: AarenConfig, season: int
 ) -> dict[str, float]:
     """Held-out figures, all over the mean absolute error of the last value as a forecast.
 
     Medians over series of the mean over steps: ``wql`` is the mean of ``pinball`` over levels,
     ``mae`` that of the median forecast, ``mae_seasonal`` that of the seasonal naive one.
     """
-    z, loc, scale = module(y[:, : y.shape[1] - horizon], at)
-    quantiles = loc[..., None, None] + scale[..., None, None] * z
-    target = futures(y, at, horizon)
-    naive = (target - y[:, at, None]).abs().mean((1, 2)).clamp(min=1e-30)
-    ago = torch.arange(horizon, device=y.device) % season + 1 - season
-    seasonal = (target - y[:, at[:, None] + ago]).abs().mean((1, 2))
-    median = quantiles[:, :, len(levels) // 2]
-    return {
-        "wql": float((pinball(quantiles, target, levels).mean((1, 2, 3)) / naive).median()),
-        "mae": float(((median - target).abs().mean((1, 2)) / naive).median()),
-        "mae_seasonal": float((seasonal / naive).median()),
+    quantiles, target = forecasts(module, y, at, config)
+    H, middle = config.horizon, len(config.levels) // 2
+    naive = (target - seasonal_naive(y, at, H, 1)).abs().mean((1, 2)).clamp(min=1e-30)
+    errors = {
+        "wql": pinball(quantiles, target, config.levels).mean(2),
+        "mae": (quantiles[:, :, middle] - target).abs(),
+        "mae_seasonal": (target - seasonal_naive(y, at, H, season)).abs(),
     }
+    return {name: float((e.mean((1, 2)) / naive).median()) for name, e in errors.items()}

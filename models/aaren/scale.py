@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["FEATURES", "MEMORY", "RECENT", "View", "decayed", "features", "view", "windows"]
+__all__ = ["FEATURES", "RECENT", "View", "added", "decayed", "features", "view", "windows"]
 
 RECENT = 32
 MEMORY = 512.0  # steps after which what was seen counts 1/e
@@ -46,7 +46,9 @@ class View:
 def windows(window: Tensor, x: Tensor) -> Tensor:
     """The last L values at each step: window [B, L] before x [B, T] -> [B, T, L]."""
     L = window.shape[1]
-    at = torch.arange(x.shape[1], device=x.device)[:, None] + torch.arange(1, L + 1, device=x.device)
+    at = torch.arange(x.shape[1], device=x.device)[:, None] + torch.arange(
+        1, L + 1, device=x.device
+    )
     return torch.cat([window, x], dim=1)[:, at]
 
 
@@ -75,6 +77,12 @@ def _centred(values: Tensor, real: Tensor, n: Tensor) -> tuple[Tensor, Tensor, T
     mean = values.sum(-1) / n
     apart = (values - mean[..., None]).masked_fill(~real, 0.0)
     return mean, NORMAL * apart.abs().sum(-1) / n, apart
+
+
+def added(sums: Tensor, term: Tensor) -> Tensor:
+    """Decayed sums [B, 3] before a term [B, 3] -> after it."""
+    kept = torch.full_like(sums[:, :1], -1 / MEMORY).exp()  # a bare number is exported as float32
+    return kept * sums + term
 
 
 def decayed(sums: Tensor, terms: Tensor) -> Tensor:

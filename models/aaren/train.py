@@ -1,32 +1,32 @@
-"""Train Aaren on synthetic series or one's own: ``python -m foretoken.models.aaren.train --help``.
+"""Train Aaren on synthetic series or one's own: ``foretoken train aaren``.
 
 Letters: B series, T steps, H horizon.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from foretoken.errors import InvalidInput
+from foretoken.models import training
 from foretoken.models.aaren.config import AarenConfig
-from foretoken.models.aaren.forecaster import Forecaster
 from foretoken.models.aaren.forecasting import figures, loss
+from foretoken.models.aaren.model import build
 from foretoken.models.aaren.prior import sample
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.checkpoint import write_atomically
-from foretoken.models.layers.mixers import Mixer, MixerFactory
-from foretoken.models.layers.mixers.aaren import Aaren, geometric
-from foretoken.models.training import Progress, Recipe, TrainResult, print_progress, train
+from foretoken.models.layers.mixers import MixerFactory
+from foretoken.models.layers.mixers.aaren import geometric
+from foretoken.models.training import Progress, Recipe, TrainResult, print_progress
 
-__all__ = ["PRESETS", "PriorTask", "Preset", "aaren", "train_prior"]
+__all__ = ["PRESETS", "Preset", "PriorTask", "preset_of", "run", "train"]
 
 SHAPES = ((2, 256), (1, 512), (1, 640))  # of batches: times as many series, steps
 EVERY = 4  # one forecast is learned from for every so many steps: neighbours are much alike
@@ -40,7 +40,7 @@ class Preset:
     Args:
         config: the model's shape.
         recipe: how and how long.
-        batch: series per step, of 512 values.
+        batch: series per step.
     """
 
     config: AarenConfig
@@ -48,40 +48,22 @@ class Preset:
     batch: int
 
 
+_BF16 = Recipe(max_minutes=1, weight_decay=0.01, precision="bf16", fp32_tail=0.1)
 PRESETS = {
     "nano": Preset(
-        AarenConfig(width=32, layers=2, heads=4, mlp=64, window=96, horizon=24),
-        Recipe(max_minutes=5, lr=3e-3, precision="bf16", fp32_tail=0.1, log_every=20),
+        AarenConfig(width=32, layers=2, heads=4, mlp=64, window=96, horizon=24, decay=geometric(4)),
+        replace(_BF16, max_minutes=5, lr=3e-3, log_every=20),
         batch=8,
     ),
     "small": Preset(
-        AarenConfig(decay=geometric(8)),
-        Recipe(
-            max_minutes=80,
-            lr=2e-3,
-            weight_decay=0.01,
-            precision="bf16",
-            fp32_tail=0.08,
-            log_every=50,
-        ),
-        batch=16,
+        AarenConfig(decay=geometric(8)), replace(_BF16, max_minutes=84, lr=2e-3), batch=16
     ),
     "base": Preset(
-        AarenConfig(width=256, layers=6, heads=8, mlp=1024, decay=geometric(8)),
-        Recipe(max_minutes=60, lr=1e-3, weight_decay=0.01, precision="bf16", fp32_tail=0.05),
+        AarenConfig(width=256, layers=6, mlp=1024, decay=geometric(8)),
+        replace(_BF16, max_minutes=60, lr=1e-3),
         batch=256,
     ),
 }
-
-
-def aaren(config: AarenConfig) -> MixerFactory:
-    """The mixers of a model of that shape."""
-
-    def mixer(layer: int) -> Mixer:
-        del layer  # all are alike
-        return Aaren(config.width, config.heads, config.decay)
-
-    return mixer
 
 
 class PriorTask:
@@ -103,10 +85,10 @@ class PriorTask:
     ) -> None:
         c, seed = preset.config, preset.recipe.seed
         self.preset, self.device = preset, torch.device(device)
-        held_out = sample(128, HELD_OUT[-1] + 1 + c.horizon, torch.Generator().manual_seed(seed + 1))
-        self.held_out = held_out.to(self.device)
+        generator = torch.Generator().manual_seed(seed + 1)
+        self.held_out = sample(128, HELD_OUT[-1] + 1 + c.horizon, generator).to(self.device)
         torch.manual_seed(seed)
-        self.module = Forecaster(c, mixer or aaren(c)).to(self.device)
+        self.module = build(c, mixer).to(self.device)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -114,52 +96,73 @@ class PriorTask:
         return {"config": asdict(self.preset.config), "batch": self.preset.batch}
 
     def batch(self, generator: torch.Generator, step: int) -> tuple[Tensor, ...]:
-        """Series [B, T + H], steps to forecast after, H."""
+        """Series [B, T + H], and steps to forecast after."""
         del step
         device, horizon = generator.device, self.preset.config.horizon
         which = int(torch.randint(len(SHAPES), (), generator=generator, device=device))
         times, T = SHAPES[which]
         y = sample(times * self.preset.batch, T + horizon, generator)
         at = torch.randperm(T, generator=generator, device=device)[: T // EVERY]
-        return y, at.sort().values, torch.tensor(horizon)
+        return y, at.sort().values
 
     def loss(self, module: Callable[..., Any], batch: tuple[Tensor, ...]) -> Tensor:
         """Pinball, see ``forecasting.loss``."""
-        return loss(module, batch, self.preset.config.levels)
+        y, at = batch
+        return loss(module, y, at, self.preset.config)
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         """See ``forecasting.figures``."""
-        c = self.preset.config
         at = torch.tensor(HELD_OUT, device=self.device)
-        return figures(module, self.held_out, at, c.horizon, c.levels, season=24)
+        return figures(module, self.held_out, at, self.preset.config, season=24)
 
 
-def train_prior(
-    preset: Preset | str,
+def preset_of(name: str, options: Mapping[str, Any]) -> Preset:
+    """A preset with the seed, minutes and horizon that ``options`` give.
+
+    Raises:
+        InvalidInput: unknown preset, or options out of range.
+    """
+    if name not in PRESETS:
+        raise InvalidInput(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+    preset = PRESETS[name]
+    recipe = replace(preset.recipe, seed=options.get("seed", 0))
+    if options.get("minutes"):
+        recipe = replace(recipe, max_minutes=options["minutes"])
+    config = preset.config
+    if options.get("horizon"):
+        config = replace(config, horizon=options["horizon"])
+    return replace(preset, recipe=recipe, config=config)
+
+
+def train(
+    task: training.Task,
+    config: AarenConfig,
+    recipe: Recipe,
+    data: str,
     *,
     out: Path | str,
-    seed: int | None = None,
-    minutes: float | None = None,
-    device: str | None = None,
+    device: torch.device | str = "cpu",
     progress: Progress | None = None,
-    mixer: MixerFactory | None = None,
 ) -> TrainResult:
-    """Train a forecaster on synthetic series, or resume, and write ``<out>/artefact``."""
-    if isinstance(preset, str):
-        if preset not in PRESETS:
-            raise InvalidInput(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
-        preset = PRESETS[preset]
-    if seed is not None:
-        preset = replace(preset, recipe=replace(preset.recipe, seed=seed))
-    if minutes is not None:
-        preset = replace(preset, recipe=replace(preset.recipe, max_minutes=minutes))
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    task = PriorTask(preset, device, mixer)
-    result = train(task, preset.recipe, out, device=device, progress=progress or print_progress)
+    """Train, or resume the run in ``out``, and write ``<out>/artefact``.
+
+    Args:
+        task: of this package.
+        config: of its module.
+        recipe: how and how long.
+        data: what it learns from, in words, for the artefact's record.
+        out: folder of the run: log, checkpoint and, at the end, the artefact.
+        device: of the task.
+        progress: default: a line per logged step.
+
+    Raises:
+        FailedPrecondition, DataLoss, KeyboardInterrupt: as ``foretoken.models.training.train``.
+    """
+    result = training.train(task, recipe, out, device=device, progress=progress or print_progress)
     report = {
-        "data": "synthetic series from the prior of models/aaren/prior; no measured one was used",
-        "recipe": asdict(preset.recipe),
-        "batch": preset.batch,
+        "data": data,
+        "recipe": asdict(recipe),
+        "settings": {k: v for k, v in task.settings.items() if k != "config"},
         "steps": result.steps,
         "minutes": round(result.minutes, 2),
         "parameters": sum(p.numel() for p in task.module.parameters()),
@@ -168,23 +171,27 @@ def train_prior(
     folder = Path(out) / "artefact"
     folder.mkdir(exist_ok=True)
     write_atomically(folder / WEIGHTS, save(result.parameters))
-    Artefact("aaren", asdict(preset.config), {}, training=report).write(folder)
+    Artefact("aaren", asdict(config), {}, training=report).write(folder)
     return result
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command line; every option not given comes from the preset."""
-    parser = argparse.ArgumentParser(description="Train Aaren on synthetic series.")
-    parser.add_argument("--preset", choices=sorted(PRESETS), default="nano")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumes it")
-    parser.add_argument("--threads", type=int, help="CPU threads")
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--minutes", type=float, help="wall-clock budget")
-    args = parser.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    train_prior(args.preset, out=args.out, seed=args.seed, minutes=args.minutes)
+def run(name: str, options: Mapping[str, Any], out: Path, progress: Progress | None = None) -> None:
+    """The family's recipe (see ``foretoken.models.recipes.Recipe``).
 
+    Raises:
+        InvalidInput: options that do not go together, or a file that cannot be learned from.
+    """
+    from foretoken.models.aaren import own  # noqa: PLC0415  (it needs what is defined here)
 
-if __name__ == "__main__":
-    main()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    preset = preset_of(name, options)
+    if options["csv"]:
+        own.run(preset, options, out, device, progress)
+        return
+    if given := [key for key in ("target", "series") if options[key]]:
+        raise InvalidInput(f"{' and '.join(given)} without csv: which file has such a column?")
+    if options["head"] != "forecaster":
+        raise InvalidInput("a classifier is learned from sequences of one's own: give csv, target")
+    data = "synthetic series from the prior of models/aaren/prior; no measured one was used"
+    task = PriorTask(preset, device)
+    train(task, preset.config, preset.recipe, data, out=out, device=device, progress=progress)

@@ -1,8 +1,8 @@
 """The prior of ``aaren-forecast``: synthetic series of trends, seasons, noise and events.
 
 No figure here was fitted to measured series. A series is a weighted sum of a slow, a seasonal and a
-fast part, some of which are absent; some are exponentials of such a sum, or counts at its rate; then
-come events, a sensor's limits, and an offset by which the series is or is not far from 0.
+fast part, some of which are absent; some are exponentials of such a sum, or counts at its rate;
+then come events, a sensor's limits, and an offset by which the series is or is not far from 0.
 
 Letters: B series, N steps.
 """

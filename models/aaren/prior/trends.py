@@ -67,7 +67,9 @@ def filtered(noise: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
     """``noise`` [B, N] through a filter, given its gain at z^-1 = e^{-iω}; nothing wraps around."""
     N = noise.shape[1]
     w = torch.linspace(0, math.pi, N + 1, device=noise.device)
-    return torch.fft.irfft(torch.fft.rfft(noise, n=2 * N) * gain(torch.exp(-1j * w)), n=2 * N)[:, :N]
+    spectrum = torch.fft.rfft(noise, n=2 * N) * gain(torch.exp(-1j * w))
+    out: Tensor = torch.fft.irfft(spectrum, n=2 * N)[:, :N]
+    return out
 
 
 def _process(d: Draw) -> Tensor:
@@ -90,4 +92,5 @@ def _coloured(d: Draw) -> Tensor:
     noise = torch.randn(d.B, 2 * d.N, device=d.device, generator=d.generator)
     f = torch.arange(d.N + 1, device=d.device).clamp_min(1)
     spectrum = torch.fft.rfft(noise) * f ** (-d.uniform(0.3, 2.5) / 2)
-    return torch.fft.irfft(spectrum, n=2 * d.N)[:, : d.N]
+    out: Tensor = torch.fft.irfft(spectrum, n=2 * d.N)[:, : d.N]
+    return out

@@ -83,30 +83,36 @@ class Aaren(nn.Module):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         scores, values = self._project(x)
         out, m, u, w = reference.step(scores, values, **state, decay=self.decay)
-        return self.out(out.flatten(-2)), {"m": m, "u": u, "w": w}
+        return self._together(out), {"m": m, "u": u, "w": w}
 
     def scan(self, x: Tensor, length: Tensor | None, state: State) -> tuple[Tensor, State]:
         scores, values = self._project(x)
         out, m, u, w = reference.scan(scores, values, length, **state, decay=self.decay)
-        return self.out(out.flatten(-2)), {"m": m, "u": u, "w": w}
+        return self._together(out), {"m": m, "u": u, "w": w}
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, W] -> [B, T, W], from the start of each sequence."""
         scores, values = self._project(x)
         state, outs = self.start(len(x)), []
-        for s, v in zip(scores.split(CHUNK, 1), values.split(CHUNK, 1), strict=True):
+        for s, v in zip(torch.split(scores, CHUNK, 1), torch.split(values, CHUNK, 1), strict=True):
             out, *after = reference.scan(s, v, None, **state, decay=self.decay)
             state = dict(zip(state, after, strict=True))
             outs.append(out)
-        return self.out(torch.cat(outs, dim=1).flatten(-2))
+        return self._together(torch.cat(outs, dim=1))
+
+    def _together(self, heads: Tensor) -> Tensor:
+        """[..., H, D] -> [..., W]."""
+        out: Tensor = self.out(heads.flatten(-2))
+        return out
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[..., W] -> scores [..., H] and values [..., H, D]."""
         if self.folded:
-            scores, values = self.score_value(x).split([self.heads, self.width], dim=-1)
-            return scores, values.unflatten(-1, (self.heads, -1))
+            scores, values = torch.split(self.score_value(x), [self.heads, self.width], dim=-1)
+            return scores, torch.unflatten(values, -1, (self.heads, -1))
         W = self.width
         q = nn.functional.linear(self.query, self.qkv.weight[:W], self.qkv.bias[:W])
         k, v = nn.functional.linear(x, self.qkv.weight[W:], self.qkv.bias[W:]).chunk(2, dim=-1)
-        by_head = (k * q * (W // self.heads) ** -0.5).unflatten(-1, (self.heads, -1))
-        return by_head.sum(-1), v.unflatten(-1, (self.heads, -1))
+        by_head = (self.heads, W // self.heads)
+        scores = torch.unflatten(k * q, -1, by_head).sum(-1) * by_head[1] ** -0.5
+        return scores, torch.unflatten(v, -1, by_head)
