@@ -28,7 +28,8 @@ from foretoken.models.aaren.scale import (
     windows,
 )
 from foretoken.models.layers.mixers import MixerFactory, State
-from foretoken.models.layers.stack import Stack, exactly
+from foretoken.models.layers.precision import exactly
+from foretoken.models.layers.stack import Stack
 
 __all__ = ["Forecaster"]
 

@@ -6,7 +6,6 @@ Letters: B sequences, T tokens (padded), W width, L layers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn.functional import gelu
 
 from foretoken.models.layers.mixers import Mixer, MixerFactory, State
 
-__all__ = ["Block", "Stack", "exactly"]
+__all__ = ["Block", "Stack"]
 
 
 class Block(nn.Module):
@@ -110,11 +109,3 @@ def _stacked(states: Sequence[State]) -> State:
 def _unstacked(state: State) -> list[dict[str, Any]]:
     parts = {name: tensor.unbind(1) for name, tensor in state.items()}
     return [dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True)]
-
-
-def exactly(like: Tensor) -> AbstractContextManager[object]:
-    """Where autocast does nothing: what is measured has more digits than bfloat16 holds."""
-    device = like.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.autocast(device, enabled=False)
-    return nullcontext()

@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from foretoken.errors import InvalidInput
 from foretoken.kernels.aaren import reference
 from foretoken.models.layers.mixers import State
+from foretoken.models.layers.precision import exactly
 
 __all__ = ["Aaren", "geometric"]
 
-CHUNK = 32  # tokens: faster to learn from than longer ones, of which memory is read and written
+CHUNK = 128  # tokens that are averaged by one product
+SPREAD = 60.0  # of scores: e^60 times the smallest weight is still known to float32
 
 
 def geometric(heads: int) -> tuple[float, ...]:
@@ -85,20 +87,60 @@ class Aaren(nn.Module):
         out, m, u, w = reference.step(scores, values, **state, decay=self.decay)
         return self._together(out), {"m": m, "u": u, "w": w}
 
-    def scan(self, x: Tensor, length: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def scan(self, x: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         scores, values = self._project(x)
         out, m, u, w = reference.scan(scores, values, length, **state, decay=self.decay)
+        # After length the scan says something, but not the same in graphs and in chunks.
+        over = torch.arange(x.shape[1], device=x.device) >= length[:, None]
+        out = out.masked_fill(over[..., None, None], 0.0)
         return self._together(out), {"m": m, "u": u, "w": w}
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, W] -> [B, T, W], from the start of each sequence."""
         scores, values = self._project(x)
-        state, outs = self.start(len(x)), []
-        for s, v in zip(torch.split(scores, CHUNK, 1), torch.split(values, CHUNK, 1), strict=True):
-            out, *after = reference.scan(s, v, None, **state, decay=self.decay)
-            state = dict(zip(state, after, strict=True))
-            outs.append(out)
-        return self._together(torch.cat(outs, dim=1))
+        low, high = torch.aminmax(scores.detach())
+        if high - low > SPREAD:
+            state = self.start(len(x))
+            out = reference.scan(scores, values, None, **state, decay=self.decay)[0]
+            return self._together(out)
+        with exactly(x):
+            out = self._averages(scores, values)
+        return self._together(out.to(values.dtype))
+
+    def _averages(self, scores: Tensor, values: Tensor) -> Tensor:
+        """Running averages [B, T, H, D] by products with matrices that depend on ages alone.
+
+        Where scores differ little, e^{s − top} of one top for all steps neither vanishes nor
+        overflows, and the weights of a chunk are those times e^{−decay·age}: there is no tensor of
+        scores by scores to exponentiate, or to keep for the gradient.
+        """
+        scores, values = scores.float(), values.float()
+        weights = torch.exp(scores - scores.detach().amax(1, keepdim=True))[..., None]
+        terms = torch.cat([weights * values, weights], dim=-1)  # [B, T, H, D + 1]
+        flat = terms.permute(2, 1, 0, 3).flatten(2)  # [H, T, B·(D + 1)]
+        kept, carry, sums = self._kept(flat), flat.new_zeros(1), []
+        for chunk in torch.split(flat, CHUNK, 1):
+            C = chunk.shape[1]
+            sums.append(torch.baddbmm(self._aged(flat, C) * carry, kept[:, :C, :C], chunk))
+            carry = sums[-1][:, -1:]
+        whole = torch.unflatten(torch.cat(sums, dim=1), 2, terms.shape[::3])  # [H, T, B, D + 1]
+        w, u = torch.split(whole.permute(2, 1, 0, 3), [values.shape[-1], 1], dim=-1)
+        return w / u
+
+    def _kept(self, like: Tensor) -> Tensor:
+        """[H, C, C]: what is left at step t of a term of step j, 0 if that comes later."""
+        t = torch.arange(CHUNK, device=like.device)
+        return torch.exp(-self._rates(like) * (t[:, None] - t).clamp(min=0)).tril()
+
+    def _aged(self, like: Tensor, C: int) -> Tensor:
+        """[H, C, 1]: what is left at each step of a chunk of all before it."""
+        t = torch.arange(1, C + 1, device=like.device)
+        return torch.exp(-self._rates(like) * t[:, None])
+
+    def _rates(self, like: Tensor) -> Tensor:
+        """[H, 1, 1]."""
+        rates = like.new_zeros(self.heads) if self.decay is None else self.decay
+        return rates[:, None, None]
 
     def _together(self, heads: Tensor) -> Tensor:
         """[..., H, D] -> [..., W]."""
