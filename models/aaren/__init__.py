@@ -43,6 +43,7 @@ class AarenFamily:
         "levels": [0.05, 0.25, 0.5, 0.75, 0.95],
         "classes": [],
         "decay": [0.0, 0.5, 0.1, 0.01],
+        "folded": True,
         "mean": [],
         "std": [],
     }

@@ -32,6 +32,7 @@ class AarenConfig:
             classifier.
         classes: their names, C >= 2; none for a forecaster.
         decay: of the heads' memories; see ``models.layers.mixers.aaren``; None: 0 for all.
+        folded: whether the query token is multiplied out; not so in the paper.
         mean: D numbers that are taken from a classifier's observations, and
         std: D numbers above 0 by which the rest is divided.
 
@@ -50,6 +51,7 @@ class AarenConfig:
     levels: tuple[float, ...] = LEVELS
     classes: tuple[str, ...] = ()
     decay: tuple[float, ...] | None = None
+    folded: bool = True
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 

@@ -18,7 +18,7 @@ def aaren(config: AarenConfig) -> MixerFactory:
 
     def mixer(layer: int) -> Mixer:
         del layer  # all are alike
-        return Aaren(config.width, config.heads, config.decay)
+        return Aaren(config.width, config.heads, config.decay, folded=config.folded)
 
     return mixer
 

@@ -93,9 +93,7 @@ def sequences_of(columns: Columns, target: str, series: str) -> Sequences:
             sequence has several labels.
     """
     if not series:
-        raise InvalidInput(
-            "a classifier needs the column that tells sequences apart: series=COLUMN"
-        )
+        raise InvalidInput("a classifier needs series=COLUMN, which tells sequences apart")
     labels = _column(columns, target)
     groups = _groups(columns, series)
     others = [name for name in columns if name not in (target, series)]

@@ -21,7 +21,7 @@ RECENT = 32
 MEMORY = 512.0  # steps after which what was seen counts 1/e
 FEATURES = 6
 NORMAL = 1.2533141373155001  # standard deviation / mean absolute deviation of a normal
-FINEST = 12  # decimal digits to which a constant series is taken as known, one for each value seen
+FINEST = 10  # decimal digits to which a constant series is taken as known, one for each value seen
 TINY = 1e-30
 FARTHEST = 16.0  # scales; what lies beyond is seen there
 

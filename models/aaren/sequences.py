@@ -55,6 +55,7 @@ def classifier(config: AarenConfig, learned: Sequences, window: int = 8) -> Aare
         levels=(),
         classes=tuple(sorted(set(labels))),
         decay=config.decay,
+        folded=config.folded,
         mean=tuple(every.mean(0).tolist()),
         std=tuple(torch.where(std > 0, std, torch.ones_like(std)).tolist()),
     )

@@ -170,7 +170,9 @@ def train(
     }
     folder = Path(out) / "artefact"
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(result.parameters))
+    kept = task.module.state_dict()  # what follows from the configuration is not
+    weights = {name: t for name, t in result.parameters.items() if name in kept}
+    write_atomically(folder / WEIGHTS, save(weights))
     Artefact("aaren", asdict(config), {}, training=report).write(folder)
     return result
 

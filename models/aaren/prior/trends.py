@@ -64,7 +64,10 @@ def coloured_ar(noise: Tensor, phi: Tensor) -> Tensor:
 
 
 def filtered(noise: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
-    """``noise`` [B, N] through a filter, given its gain at z^-1 = e^{-iω}; nothing wraps around."""
+    """``noise`` [B, N] through a filter, given its gain at z^-1 = e^{-iω}.
+
+    What it remembers for longer than N steps wraps around, and nothing else.
+    """
     N = noise.shape[1]
     w = torch.linspace(0, math.pi, N + 1, device=noise.device)
     spectrum = torch.fft.rfft(noise, n=2 * N) * gain(torch.exp(-1j * w))
