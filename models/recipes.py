@@ -61,6 +61,7 @@ class Recipe:
     Args:
         presets: name -> one line that says what machine and time it is for.
         options: beyond the preset, such as seed or prior.
+        default: the preset that is taken where none is named; "" if one has to be.
         run: ``(preset, options, out, progress)`` writes a registrable artefact folder to ``out``
             and resumes from it if it holds a checkpoint.
     """
@@ -68,6 +69,7 @@ class Recipe:
     presets: Mapping[str, str]
     options: tuple[Option, ...]
     run: Callable[[str, Mapping[str, Any], Path, Progress | None], None]
+    default: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from foretoken.models.recipes import Recipe, parse
 
 def train(
     name: Annotated[str, typer.Argument(metavar="FAMILY", help="A family under models/.")],
-    preset: Annotated[str, typer.Option(help="How large and how long; the family lists its own.")],
+    preset: Annotated[
+        str, typer.Option(help="How large and how long; the family lists its own.")
+    ] = "",
+    csv: Annotated[
+        Path | None, typer.Option(help="Learn from this file: short for -o csv=FILE.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Its column to predict: short for -o target=COL.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; it is resumed if it holds one.")
     ] = None,
@@ -27,15 +35,18 @@ def train(
         typer.Option("--option", "-o", help="NAME=VALUE, repeated; the family's own."),
     ] = None,
 ) -> None:
-    """Train a family from its own data source, resumably, and leave a folder to register.
+    """Train a family, resumably, and leave a folder to register.
+
+    It learns from the family's own data source, or from a file of yours if the family takes one.
 
     Ctrl-C ends at a checkpoint; the same command goes on from there.
     """
     recipe = family(name).recipe
     if recipe is None:
         raise Unsupported(f"family {name!r} is not trained here; import a model instead")
+    preset = preset or recipe.default
     _expect_preset(name, recipe, preset)
-    options = parse(recipe.options, options_of(option or []))
+    options = parse(recipe.options, {**_short(csv, target), **options_of(option or [])})
     folder = out or Path("runs") / f"{name}-{preset}"
     console = Console(stderr=True)
     columns = (
@@ -59,7 +70,14 @@ def train(
     console.print(f"Trained. Register it: foretoken models register NAME {folder / 'artefact'}")
 
 
+def _short(csv: Path | None, target: str | None) -> dict[str, str]:
+    """Options of their own name, as families that learn from files call them."""
+    given = {"csv": csv, "target": target}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
 def _expect_preset(name: str, recipe: Recipe, preset: str) -> None:
     if preset not in recipe.presets:
         listed = "; ".join(f"{key}: {text}" for key, text in recipe.presets.items())
-        raise InvalidInput(f"{name} has no preset {preset!r}; there are {listed}")
+        said = f"{name} has no preset {preset!r}" if preset else "give a --preset"
+        raise InvalidInput(f"{said}; there are {listed}")

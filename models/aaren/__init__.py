@@ -64,6 +64,7 @@ class AarenFamily:
             Option("minutes", 0.0, "of wall-clock time; 0 takes the preset's"),
         ),
         run=_train,
+        default="nano",
     )
     importers: Mapping[str, Importer] = {}
 

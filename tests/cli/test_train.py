@@ -53,6 +53,23 @@ def test_a_preset_must_be_given(call):
     assert "--preset" in err
 
 
+def test_a_family_that_reads_no_files_says_so(call, tmp_path):
+    status, _, err = call("lcpfn", "--preset", "nano", "--csv", tmp_path / "own.csv")
+    assert status == 2
+    assert "unknown options csv; accepted are" in err
+
+
+def test_series_of_ones_own_are_learned_without_naming_a_preset(call, tmp_path):
+    """Down to the file, which is not there."""
+    words = ("aaren", "--csv", tmp_path / "own.csv", "--target", "y", "--out", tmp_path / "run")
+    status, _, err = call(*words)
+    assert status != 0
+    assert f"no file {tmp_path / 'own.csv'}" in err
+    status, _, err = call("aaren", "--target", "y", "--out", tmp_path / "run")
+    assert status == 2
+    assert "target without csv" in err
+
+
 def test_the_losses_of_a_run_are_drawn(tmp_path):
     log = tmp_path / "log.csv"
     log.write_text(HEADER)
