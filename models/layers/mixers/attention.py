@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-__all__ = ["Attention"]
+from foretoken.errors import InvalidInput
+from foretoken.models.layers.mixers import State
 
-State = dict[str, Tensor]
+__all__ = ["Attention"]
 
 
 class Attention(nn.Module):
@@ -27,12 +28,17 @@ class Attention(nn.Module):
         width: W, a multiple of heads.
         heads: H; D must be even.
         base: of the rotary angles; position p turns pair i by p / base^(2i / D).
+
+    Raises:
+        InvalidInput: W is not a multiple of 2 H.
     """
 
     turns: Tensor
 
     def __init__(self, width: int, heads: int, base: float = 10_000.0) -> None:
         super().__init__()
+        if width % (2 * heads):
+            raise InvalidInput(f"width {width} is not an even multiple of {heads} heads")
         self.heads, self.head_width = heads, width // heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
@@ -61,29 +67,43 @@ class Attention(nn.Module):
 
     def scan(self, x: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, W], of which ``length`` [B] int64 tokens are real -> [B, T, W] and the state."""
-        B, T, W = x.shape
-        n = state["n"]
-        positions = n[:, None] + torch.arange(T, device=x.device)  # [B, T]
-        q, k, v = self.qkv(x).view(B, T, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
-        q, k = self._turned(q, positions), self._turned(k, positions)
+        positions = state["n"][:, None] + torch.arange(x.shape[1], device=x.device)  # [B, T]
+        q, k, v = self._projected(x, positions)
         if state["k"].shape[2] == 0:  # padding stands behind all that is real: no mask is needed
-            mixed = scaled_dot_product_attention(q, k, v, is_causal=True)
-            kept = {"k": k.float(), "v": v.float()}
+            mixed = _causal(q, k, v)
         else:
-            kept = {
-                "k": _written(state["k"], k, positions),
-                "v": _written(state["v"], v, positions),
-            }
-            mixed = _attend(q, kept["k"].to(q.dtype), kept["v"].to(q.dtype), positions)
-        out: Tensor = self.out(mixed.transpose(1, 2).reshape(B, T, W))
-        return out, {**kept, "n": n + length}
+            k, v = _written(state["k"], k, positions), _written(state["v"], v, positions)
+            mixed = _attend(q, k, v, positions)
+        return self._joined(mixed), {"k": k, "v": v, "n": state["n"] + length}
 
-    def _turned(self, x: Tensor, positions: Tensor) -> Tensor:
-        """x [B, H, T, D] with every pair (i, i + D / 2) turned by its position's angle."""
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, W] -> [B, T, W], from the start of each sequence."""
+        positions = torch.arange(x.shape[1], device=x.device)[None]
+        return self._joined(_causal(*self._projected(x, positions)))
+
+    def _projected(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, T, W] at ``positions`` [B, T] -> queries, keys and values [B, H, T, D] float32."""
+        by_head = self.qkv(x).float().view(*x.shape[:2], 3, self.heads, self.head_width)
+        q, k, v = by_head.permute(2, 0, 3, 1, 4)
         angles = positions[:, None, :, None] * self.turns  # [B, 1, T, D / 2]
         cos, sin = angles.cos(), angles.sin()
-        a, b = x.float().chunk(2, dim=-1)
-        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(x.dtype)
+        return _turned(q, cos, sin), _turned(k, cos, sin), v
+
+    def _joined(self, mixed: Tensor) -> Tensor:
+        """[B, H, T, D] -> [B, T, W]."""
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [B, H, T, D] with each pair (i, i + D / 2) turned by its position's angle."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def _causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    with torch.autocast(q.device.type, enabled=False):  # backwards, bfloat16 takes CPUs longer
+        return scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
 def _written(cache: Tensor, new: Tensor, positions: Tensor) -> Tensor:
@@ -94,7 +114,7 @@ def _written(cache: Tensor, new: Tensor, positions: Tensor) -> Tensor:
     elif torch.is_grad_enabled():
         cache = cache.clone()  # a gradient may still need what stands there
     rows = torch.arange(len(cache), device=cache.device)[:, None]
-    cache[rows, :, positions] = new.float().transpose(1, 2)
+    cache[rows, :, positions] = new.transpose(1, 2)
     return cache
 
 

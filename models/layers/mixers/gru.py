@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["GRU"]
+from foretoken.models.layers.mixers import State
 
-State = dict[str, Tensor]
+__all__ = ["GRU"]
 
 
 class GRU(nn.Module):
@@ -48,3 +48,8 @@ class GRU(nn.Module):
         history = torch.cat([before[:, None], y.float()], dim=1)  # [B, T + 1, W]
         after = history[torch.arange(len(x), device=x.device), length]
         return y, {"h": after}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, W] -> [B, T, W], from the start of each sequence."""
+        y: Tensor = self.cell(x)[0]
+        return y

@@ -40,6 +40,7 @@ def test_scan_is_torchs_causal_attention_of_turned_keys(mixer, x):
     mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
     wanted = mixer.out(mixed.transpose(1, 2).reshape(B, T, W))
     close(mixer.scan(x, lengths(T, T, T), mixer.start(B))[0], wanted)
+    close(mixer(x), wanted)
 
 
 @torch.no_grad()

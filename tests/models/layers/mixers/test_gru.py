@@ -30,6 +30,7 @@ def test_scan_and_steps_are_torchs_gru(mixer, x):
     made, after = mixer.scan(x, torch.full((B,), T), {"h": before})
     torch.testing.assert_close(made, wanted)
     torch.testing.assert_close(after["h"], last[0])
+    torch.testing.assert_close(mixer(x), reference(x)[0])
     state = {"h": before}
     for t in range(T):
         out, state = mixer.step(x[:, t], state)
