@@ -93,10 +93,11 @@ class Crops:
         channel = torch.randint(C, (CROPS, 1), generator=generator)
         y = self.values[first + torch.arange(SPAN + H), channel]
         at = EARLIEST + torch.randperm(SPAN - EARLIEST, generator=generator)[:ORIGINS]
-        return y, at.sort().values, torch.tensor(H)
+        return y, at.sort().values
 
     def loss(self, module: Callable[..., Any], batch: tuple[Tensor, ...]) -> Tensor:
-        return loss(module, batch, LEVELS)
+        y, at = batch
+        return loss(module, y, at, self.config)
 
     def evaluate(self, module: nn.Module) -> dict[str, float]:
         found = errors(forecasts(module, self.validation), self.validation)

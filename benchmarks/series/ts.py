@@ -34,13 +34,11 @@ class Labelled:
 
 
 def load(folder: Path, name: str) -> tuple[Labelled, Labelled]:
-    """The official training and test parts of a set, standardised by the former, per dimension."""
+    """The official training and test parts of a set, as they are."""
     train, test = (read(folder / f"{name}_{part}.ts") for part in ("TRAIN", "TEST"))
     if train.classes != test.classes:
         raise ValueError(f"{name}: classes are {train.classes} to train and {test.classes} to test")
-    real = train.values[_real(train)]
-    mean, std = real.mean(0), real.std(0)
-    return _scaled(train, mean, std), _scaled(test, mean, std)
+    return train, test
 
 
 def read(path: Path) -> Labelled:
@@ -72,14 +70,3 @@ def read(path: Path) -> Labelled:
     if not np.isfinite(padded).all():
         raise ValueError(f"{path.name}: values are missing")
     return Labelled(padded, length, np.array(labels), tuple(classes))
-
-
-def _real(part: Labelled) -> NDArray[np.bool_]:
-    """bool [N, T]: where there is no padding."""
-    found: NDArray[np.bool_] = np.arange(part.values.shape[1]) < part.length[:, None]
-    return found
-
-
-def _scaled(part: Labelled, mean: Floats, std: Floats) -> Labelled:
-    values = np.where(_real(part)[..., None], (part.values - mean) / std, np.float32(0))
-    return Labelled(values, part.length, part.label, part.classes)

@@ -50,16 +50,13 @@ def test_files_that_are_not_understood_are_refused(toy, old, new, said):
         ts.read(toy)
 
 
-def test_both_parts_are_scaled_by_what_is_learnt_from(toy):
+def test_parts_of_one_set_have_the_same_classes(toy):
     other = toy.with_name("Toy_TEST.ts")
-    other.write_text(TEXT.replace("1,2,3:0,0,1", "11,12,13:0,0,1"), "utf-8")
-    train, test = ts.load(toy.parent, "Toy")
-    real = np.concatenate([train.values[0], train.values[1, :2]])
-    np.testing.assert_allclose(real.mean(0), 0, atol=1e-6)
-    np.testing.assert_allclose(real.std(0), 1, rtol=1e-6)
-    assert (train.values[1, 2] == 0).all()
-    shift = (test.values - train.values)[0, :, 0] * np.std([1, 2, 3, 3, 1])
-    np.testing.assert_allclose(shift, 10, rtol=1e-6)
+    other.write_text(TEXT, "utf-8")
+    assert [part.classes for part in ts.load(toy.parent, "Toy")] == [("up", "down")] * 2
+    other.write_text(TEXT.replace("up down", "down up"), "utf-8")
+    with pytest.raises(ValueError, match="to train and"):
+        ts.load(toy.parent, "Toy")
 
 
 def labelled(*series):
@@ -104,8 +101,15 @@ def test_etth1_is_split_as_in_the_literature():
 
 
 @with_series
-def test_neighbours_of_gun_and_point_are_as_published():
-    train, test = ts.load(SERIES, "GunPoint")
-    assert neighbours.accuracy(neighbours.euclid(test, train), train, test) == pytest.approx(
-        0.913, abs=1e-3
-    )
+@pytest.mark.parametrize(
+    ("name", "distance", "published"),
+    [
+        ("GunPoint", neighbours.euclid, 0.913),
+        ("GunPoint", neighbours.warping, 0.907),
+        ("BasicMotions", neighbours.warping, 0.975),
+    ],
+)
+def test_nearest_neighbours_are_right_as_often_as_published(name, distance, published):
+    train, test = ts.load(SERIES, name)
+    found = neighbours.accuracy(distance(test, train), train, test)
+    assert found == pytest.approx(published, abs=1e-3)
