@@ -33,7 +33,7 @@ from foretoken.models.aaren.forecaster import Forecaster
 from foretoken.models.aaren.forecasting import loss
 from foretoken.models.training import Recipe, train
 
-STEPS, SEEDS = 400, 2
+STEPS, SEEDS = 300, 2
 DATA = SHARED / "series" / "ETTh1.csv"
 RUNS = Path(__file__).resolve().parents[1] / "runs" / "forecasting"
 HORIZONS = (24, 96, 192)
@@ -59,11 +59,11 @@ def config(window: int) -> AarenConfig:
 def recipe(steps: int, seed: int) -> Recipe:
     return Recipe(
         steps=steps,
-        lr=1e-3,
+        lr=2e-3,
         warmup=0.1,
         weight_decay=0.01,
         log_every=20,
-        evaluate_minutes=1,
+        evaluate_minutes=5,
         seed=seed,
     )
 
