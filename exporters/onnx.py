@@ -105,8 +105,12 @@ def _letters(graph: Graph) -> list[str]:
 
 
 def _primes() -> Iterator[int]:
-    """Lengths of letters in tracing: distinct, above 1, and none a multiple of another."""
-    return (n for n in count(2) if all(n % d for d in range(2, n)))
+    """Lengths of letters in tracing: distinct, and none a multiple of another.
+
+    They are above 64, so that those cut into chunks have several: torch takes any length of 1, even
+    one that is computed, for a constant.
+    """
+    return (n for n in count(65) if all(n % d for d in range(2, n)))
 
 
 def _zeros(tensor: Tensor, letters: dict[str, int]) -> torch.Tensor:

@@ -195,8 +195,9 @@ def _exported(pieces: list[Tensor], S: Tensor) -> tuple[Tensor, Tensor]:
     """``_carried`` where the number of chunks is not known: a Scan in ONNX."""
     from torch._higher_order_ops import scan  # noqa: PLC0415  (has no public name yet)
 
-    S, o = scan(_through, S, pieces)
-    return S, o
+    # Products of more than three axes would need B inside of what is scanned, which is not known.
+    last, o = scan(_through, S.flatten(0, 1), [piece.flatten(1, 2) for piece in pieces])
+    return last.unflatten(0, S.shape[:2]), o.unflatten(1, S.shape[:2])
 
 
 def inverse(A: Tensor) -> Tensor:
