@@ -53,4 +53,6 @@ def sequence(rng: np.random.Generator, family: Family, config: Config, T: int) -
     step = next(g for g in family.graphs(config) if g.name == "step")
     D = step.inputs[0].dims[1]
     assert isinstance(D, int)
+    if np.dtype(step.inputs[0].dtype).kind == "i":  # tokens
+        return SequenceRequest(rng.integers(0, config["vocab"], (T, D)).astype(np.float64))
     return SequenceRequest(rng.standard_normal((T, D)))
