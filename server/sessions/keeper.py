@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -11,7 +12,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from foretoken.errors import (
+    DataLoss,
+    FailedPrecondition,
     ForetokenError,
+    NotFound,
     Overloaded,
     Unavailable,
 )
@@ -137,6 +141,8 @@ class Keeper:
         for (session, _), done in zip(states, written, strict=True):
             if not done:
                 self._lost(session, Unavailable(TAKEN.format(session.id)))
+            elif session.ended and not (session.leaving or session.lost or session.epoch):
+                await self._erase(session)  # it was closed meanwhile
 
     def bring_back(self, session: Session) -> None:
         """Have the state of a session come back, unless it is on its way."""
@@ -186,13 +192,25 @@ class Keeper:
         """Keep again what was claimed and cannot be gone on with for now."""
         await self._saves.ask(saved)
 
-    async def drop(self, session: Session) -> None:
-        """Erase what is kept of a session that has ended."""
+    async def drop(self, session: Session, *, away: bool = False) -> None:
+        """Erase what is kept of a session that has ended.
+
+        Args:
+            session: that has ended.
+            away: whether its state had been put away, under an epoch that nobody here knows.
+        """
         self._due.pop(session, None)
         if (coming := self._coming.get(session)) is not None:
             await asyncio.wait([coming])
         if session.epoch:
             await asyncio.to_thread(self._store.drop, {session.id: session.epoch})
+        elif away:
+            await self._erase(session)
+
+    async def _erase(self, session: Session) -> None:
+        """Erase a session's row, if there is one, whose epoch is not known."""
+        with contextlib.suppress(NotFound, FailedPrecondition, DataLoss):
+            await self._claims.ask((session.id, session.tenant))
 
     # -- snapshots --------------------------------------------------------------------------------
 

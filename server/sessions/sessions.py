@@ -349,14 +349,16 @@ class Sessions(Shelf):
 
     async def close(self, session: Session) -> None:
         """End a session; nothing of it is kept. What waits in it is not answered."""
+        away = session.slot < 0 and not session.ended
         self._end(session, Cancelled("the session was closed"))
-        await self._keeper.drop(session)
+        await self._keeper.drop(session, away=away)
 
     async def abandon(self, session: Session) -> None:
         """End a session whose caller is gone; a durable one can be gone on with by its id."""
+        away = session.slot < 0 and not session.ended
         self._end(session, Cancelled("the session's caller has gone"))
         if not session.options.durable and not session.leaving:
-            await self._keeper.drop(session)
+            await self._keeper.drop(session, away=away)
 
     def _end(self, session: Session, error: BaseException) -> None:
         if session.ended:

@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError, InvalidInput
-from foretoken.models.contract import Array, Arrays, Call, Steps, Tensor
+from foretoken.models.contract import Array, Arrays, Call, Graph, Steps, Tensor
 from foretoken.models.tasks import SequenceReply, SequenceRequest
 from foretoken.server.engine import batches
 from foretoken.server.engine.batcher import INLINE, Batcher
@@ -30,7 +30,7 @@ from foretoken.server.registry.loaded import Loaded
 from foretoken.server.sessions.session import Session
 from foretoken.server.sessions.work import Visit, Work
 
-__all__ = ["CHUNK", "FIXED", "Stepper"]
+__all__ = ["CHUNK", "FIXED", "Stepper", "expect_fitting"]
 
 CHUNK = 128  # observations of a session in one batch at most
 FIXED = 16  # rows of a batch of deterministic sessions, with whatever they are filled up
@@ -215,7 +215,7 @@ class Stepper:
             request = SequenceRequest(values, session.options.family)
             steps = self.loaded.predictor.predict(request, session)
             (call,) = cast("Sequence[Call]", next(steps))
-            self._expect_fitting(call)
+            expect_fitting(self._lane(call.graph).graph, call)
         except Exception as e:
             self._undo(session, work, e)
             return None
@@ -356,18 +356,23 @@ class Stepper:
     def _lane(self, graph: str) -> Lane:
         return self.loaded.lanes[graph]
 
-    def _expect_fitting(self, call: Call) -> None:
-        """Refuse inputs of another shape than the graph's; what is merged must be alike."""
-        for tensor in self._lane(call.graph).graph.inputs:
-            shape = call.inputs[tensor.name].shape
-            dims = tensor.dims
-            if len(shape) != len(dims) or any(
-                shape[i] != dim for i, dim in enumerate(dims) if isinstance(dim, int)
-            ):
-                raise InvalidInput(
-                    f"observations must be {list(dims[1:])} of {tensor.dtype} each, "
-                    f"not {list(shape[1:])}"
-                )
+
+def expect_fitting(graph: Graph, call: Call) -> None:
+    """Refuse inputs of another shape than the graph's; what is merged must be alike.
+
+    Raises:
+        InvalidInput: naming the shape of an observation.
+    """
+    for tensor in graph.inputs:
+        shape = call.inputs[tensor.name].shape
+        dims = tensor.dims
+        if len(shape) != len(dims) or any(
+            shape[i] != dim for i, dim in enumerate(dims) if isinstance(dim, int)
+        ):
+            raise InvalidInput(
+                f"observations must be {list(dims[1:])} of {tensor.dtype} each, "
+                f"not {list(shape[1:])}"
+            )
 
 
 def _chunk(session: Session) -> int:
