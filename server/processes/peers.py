@@ -15,7 +15,7 @@ from pathlib import Path
 from foretoken.errors import ForetokenError
 from foretoken.server.log import Log
 
-__all__ = ["FOLLOW", "Peers", "socket_of"]
+__all__ = ["FOLLOW", "Peers", "short", "socket_of"]
 
 FOLLOW = "follow"
 SUFFIX = ".sock"
@@ -50,7 +50,7 @@ class Peers:
 
     async def start(self) -> None:
         """Answer peers from now on."""
-        with _short(self._own) as path:
+        with short(self._own) as path:
             self._server = await asyncio.start_unix_server(self._answer, path, limit=LINE)
 
     async def stop(self) -> None:
@@ -74,7 +74,7 @@ class Peers:
     async def _ask(self, path: Path, what: str) -> None:
         try:
             async with asyncio.timeout(PATIENCE):
-                with _short(path) as name:
+                with short(path) as name:
                     reader, writer = await asyncio.open_unix_connection(name, limit=LINE)
                 try:
                     writer.write(f"{what}\n".encode())
@@ -101,7 +101,7 @@ class Peers:
 
 
 @contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short(path: Path) -> Iterator[str]:
     """A name for a socket that is not too long for the system, whatever the folder is called."""
     if len(os.fsencode(path)) <= LONGEST:
         yield str(path)

@@ -149,8 +149,9 @@ class Supervisor:
             child.close()
             expected = child.state is State.LEAVING
             worker_died(self._run / METRICS, child.pid, restarted=not expected)
-            with contextlib.suppress(OSError):
-                (self._run / f"worker-{child.number}.sock").unlink(missing_ok=True)
+            for left in self._run.glob(f"worker-{child.number}.*"):  # its sockets, if it was killed
+                with contextlib.suppress(OSError):
+                    left.unlink(missing_ok=True)
             self._log.event(
                 "worker_ended",
                 "error" if child.process.returncode else "info",
