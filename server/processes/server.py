@@ -46,6 +46,8 @@ def _prepare(data_dir: Path) -> None:
     # Imported when the first workers are on their way, which import the same.
     from foretoken.server.registry.bundled import register_bundled  # noqa: PLC0415
     from foretoken.server.registry.registry import Registry  # noqa: PLC0415
+    from foretoken.server.sessions.owners import FILE, settle  # noqa: PLC0415
 
     with Registry.open(data_dir) as registry:
         register_bundled(registry)
+    settle(data_dir / FILE)

@@ -12,6 +12,7 @@ from foretoken.server.doors.health import Health
 from foretoken.server.doors.http import HttpDoor
 from foretoken.server.doors.listen import listen
 from foretoken.server.doors.oip import oip
+from foretoken.server.doors.oip.forwarded import Forwarded
 from foretoken.server.doors.reflection import reflection
 from foretoken.server.doors.registry import registry
 from foretoken.server.doors.sequences import sequences
@@ -22,11 +23,14 @@ from foretoken.server.metrics import Metrics
 from foretoken.server.plane import Plane
 from foretoken.server.processes.claims import METRICS
 from foretoken.server.processes.connections import Connections, longest_hand_over
+from foretoken.server.processes.forwarding import Forwarding
 from foretoken.server.processes.lifeline import Message
 from foretoken.server.processes.peers import Peers
 from foretoken.server.registry.registry import Registry
 from foretoken.server.security.gate import TokenGate
 from foretoken.server.security.limiter import Limiter
+from foretoken.server.sessions.owners import FILE, Owners
+from foretoken.server.sessions.sequences import Sequences
 from foretoken.server.settings import Settings
 from foretoken.server.statistics import Statistics
 
@@ -58,6 +62,15 @@ class Serving:
         self._limiter = Limiter(run / LIMITS)
         self._log = log
         self._peers = Peers(run, number, self._plane.follow, log)
+        self._owners = Owners(settings.data_dir / FILE, number)
+        self._forwarding = Forwarding(run, number, settings.message_bytes, settings.queue, log)
+        self._sequences = Sequences(
+            self._plane.sessions,
+            self._plane.describe,
+            settings.session_ttl,
+            self._owners,
+            self._forwarding,
+        )
         self._admin = Admin(self._plane, self._peers.follow, settings.upload_bytes)
         self._health = Health(self._plane)
         self._connections = Connections(settings.grpc_port)
@@ -67,7 +80,13 @@ class Serving:
 
     def _services(self) -> list[Service]:
         services = [
-            oip(self._plane, Statistics(self._metrics), self._settings, self._peers.follow),
+            oip(
+                self._plane,
+                Statistics(self._metrics),
+                self._settings,
+                self._peers.follow,
+                self._sequences,
+            ),
             self._health.service(),
             curves(self._plane, self._settings),
             tabular(self._plane, self._settings),
@@ -86,6 +105,9 @@ class Serving:
         await self._http.start(self._settings.http_port)  # tells of loading meanwhile
         await self._plane.start()
         await self._peers.start()
+        answer = Forwarded(self._plane, self._settings, self._sequences).answer
+        await self._forwarding.start(answer, self._sequences.drop)
+        self._sequences.start()
         await self._listener.start(self._settings.grpc_port)
         self._ready = True
         return [
@@ -110,11 +132,13 @@ class Serving:
         end = time.monotonic() + self._settings.drain
         self._ready = False
         self._health.draining()
-        await self._plane.sessions.drain()
+        await self._sequences.drain((end - time.monotonic()) / 2)  # and all other sessions
         await self._listener.stop(max(0.0, end - time.monotonic() - CLOSING))
         await self._plane.drain(max(0.0, end - time.monotonic() - CLOSING))
         self._admin.close()
         await self._plane.close()
+        await self._forwarding.stop()
+        self._owners.close()
         await self._peers.stop()
         await self._http.stop()
         await self._metrics.stop()

@@ -14,6 +14,7 @@ from foretoken.server.doors.oip.streams import Streams
 from foretoken.server.doors.service import Bidirectional, Service, Unary
 from foretoken.server.doors.telling import telling
 from foretoken.server.plane import Plane
+from foretoken.server.sessions.sequences import Sequences
 from foretoken.server.settings import Settings
 from foretoken.server.statistics import Statistics
 from foretoken.server.terms import Scope
@@ -26,6 +27,7 @@ def oip(
     statistics: Statistics,
     settings: Settings,
     follow: Callable[[], Awaitable[None]],
+    sequences: Sequences | None = None,
 ) -> Service:
     """The service ``inference.GRPCInferenceService``.
 
@@ -34,8 +36,9 @@ def oip(
         statistics: of all workers.
         settings: for the limits, and the data dir.
         follow: returns when every worker knows what is committed now.
+        sequences: that there are; None: none are kept.
     """
-    inference = Inference(plane, settings)
+    inference = Inference(plane, settings, sequences)
     metadata = Metadata(plane, settings)
     repository, memory = Repository(plane, follow, telling(settings.data_dir)), SharedMemory()
     return Service(

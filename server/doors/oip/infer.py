@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-from foretoken.errors import InvalidInput, Unsupported
-from foretoken.models.contract import Array
 from foretoken.models.tasks import Task
 from foretoken.proto import grpc_service as oip
 from foretoken.server.doors import tasks
-from foretoken.server.doors.oip.datatypes import encoded
 from foretoken.server.doors.oip.names import reference
-from foretoken.server.doors.oip.parameters import own, terms
+from foretoken.server.doors.oip.parameters import own, sequence, terms
+from foretoken.server.doors.oip.replies import reply, requested
+from foretoken.server.doors.oip.sequences import SequenceInference
 from foretoken.server.doors.oip.tensors import Inputs, decoded, expected
 from foretoken.server.doors.service import Call
 from foretoken.server.doors.tasks.base import Asked, Codec, Limits
 from foretoken.server.doors.tasks.tabular import Kept
 from foretoken.server.plane import Answers, Plane
 from foretoken.server.registry.loaded import Loaded
+from foretoken.server.sessions.sequences import Sequences
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Terms
 
@@ -33,7 +32,6 @@ class _Form:
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.inputs: Inputs = expected(codec.inputs)
-        self.outputs = frozenset(tensor.name for tensor in codec.outputs)
 
 
 class Inference:
@@ -42,22 +40,29 @@ class Inference:
     Args:
         plane: that answers them.
         settings: for the limits.
+        sequences: that there are; None: none are kept.
     """
 
-    def __init__(self, plane: Plane, settings: Settings) -> None:
+    def __init__(
+        self, plane: Plane, settings: Settings, sequences: Sequences | None = None
+    ) -> None:
         self._plane = plane
         self._limits = Limits(settings.request_tokens, settings.message_bytes)
         self._forms: dict[Task, _Form] = {}
+        self._sequences = SequenceInference(sequences, self._limits)
 
     async def infer(self, request: oip.ModelInferRequest, call: Call) -> oip.ModelInferResponse:
         """Answer one request.
 
         Raises:
             InvalidInput: naming the tensor, output or parameter that is not acceptable.
-            Unsupported: for sequences, shared memory and classification.
+            Unsupported: for sequences of models that keep no state, shared memory and
+                classification.
             NotFound: if there is no such model, version or alias; and whatever the plane raises.
         """
         asked_terms = terms(request, call.terms)
+        if request.parameters and (belongs := sequence(request)) is not None:
+            return await self._sequences.infer(request, belongs, asked_terms, call)
         ref = reference(request.model_name, request.model_version)
         loaded = await self._plane.describe(ref, asked_terms)
         self._plane.expect_time(loaded, asked_terms)
@@ -65,12 +70,12 @@ class Inference:
         limits, codec = self._limits, form.codec
         tensors = decoded(request, form.inputs, limits)
         asked = codec.decode(tensors, own(request) if request.parameters else {}, limits)
-        names = _requested(request, form) if request.outputs else ()
+        names = requested(request, codec) if request.outputs else ()
         answers = await self._answers(loaded, asked, asked_terms)
         call.answered(answers)
         if codec.work(asked) > _AT_ONCE:
-            return await asyncio.to_thread(_reply, request.id, answers, codec, asked, names)
-        return _reply(request.id, answers, codec, asked, names)
+            return await asyncio.to_thread(reply, request.id, answers, codec, asked, names)
+        return reply(request.id, answers, codec, asked, names)
 
     async def _answers(self, loaded: Loaded, asked: Asked, asked_terms: Terms) -> Answers:
         if not asked.fit:
@@ -83,45 +88,3 @@ class Inference:
     def _form(self, task: Task) -> _Form:
         form = self._forms[task] = _Form(tasks.codec(task))
         return form
-
-
-def _requested(request: oip.ModelInferRequest, form: _Form) -> Sequence[str]:
-    """The outputs that a request asks for, in its order."""
-    names = [output.name for output in request.outputs]
-    for output in request.outputs:
-        if output.parameters:
-            _refuse_parameters(output)
-        if form.outputs and output.name not in form.outputs:
-            there = ", ".join(tensor.name for tensor in form.codec.outputs)
-            raise InvalidInput(f"no output {output.name!r}; there are {there}")
-    if len(set(names)) < len(names):
-        raise InvalidInput(f"an output is asked for twice: {', '.join(names)}")
-    return names
-
-
-def _refuse_parameters(output: oip.ModelInferRequest.InferRequestedOutputTensor) -> None:
-    given = ", ".join(sorted(output.parameters))
-    if "classification" in output.parameters or "shared_memory_region" in output.parameters:
-        raise Unsupported(
-            f"output {output.name!r} is asked for with {given}: this server neither classifies nor "
-            "writes to shared memory; ask for the tensor itself"
-        )
-    raise InvalidInput(f"output {output.name!r} has parameters ({given}); outputs take none")
-
-
-def _reply(
-    request_id: str, answers: Answers, codec: Codec, asked: Asked, names: Sequence[str]
-) -> oip.ModelInferResponse:
-    """The outputs ``names``, or all of them, as raw bytes."""
-    version, replies, hits = answers.version, answers.replies, answers.hits
-    response = oip.ModelInferResponse(
-        model_name=version.name, model_version=str(version.number), id=request_id
-    )
-    if hits and None not in hits:
-        response.parameters["cache"].string_param = "HIT" if all(hits) else "MISS"
-    for name in names or codec.names(replies):
-        array: Array = codec.encode(name, replies, asked)
-        datatype, raw = encoded(array)
-        response.outputs.add(name=name, datatype=datatype, shape=array.shape)
-        response.raw_output_contents.append(raw)
-    return response

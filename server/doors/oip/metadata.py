@@ -7,6 +7,7 @@ from importlib.metadata import version as release
 
 from foretoken.errors import NotFound
 from foretoken.models.contract import Family
+from foretoken.models.kinds import Kind
 from foretoken.proto import grpc_service as oip
 from foretoken.proto import model_config as config
 from foretoken.server.doors import tasks
@@ -23,8 +24,13 @@ from foretoken.server.settings import Settings
 __all__ = ["EXTENSIONS", "Metadata"]
 
 NAME = "foretoken"
-# Sequences are left out for as long as they are refused.
-EXTENSIONS = ("model_repository", "statistics", "parameters")
+EXTENSIONS = (
+    "model_repository",
+    "statistics",
+    "parameters",
+    "sequence",
+    "sequence(string_id)",
+)
 LEVELS = (1 << 64) - 1  # of priority: all that a uint64 can say
 
 
@@ -46,6 +52,13 @@ class Metadata:
         }
         self._wait = round(settings.batch_wait * 1e6)
         self._queue = settings.queue
+        # Of any sequences that have input, as many as there are go together.
+        self._sequences = config.ModelSequenceBatching(
+            max_sequence_idle_microseconds=round(settings.session_ttl * 1e6),
+            oldest=config.ModelSequenceBatching.StrategyOldest(
+                max_queue_delay_microseconds=self._wait, preserve_ordering=True
+            ),
+        )
 
     async def live(self, request: oip.ServerLiveRequest, call: Call) -> oip.ServerLiveResponse:
         """Whoever gets an answer knows it."""
@@ -119,9 +132,12 @@ class Metadata:
             max_batch_size=0,
             input=[_input(tensor) for tensor in codec.inputs],
             output=[_output(tensor) for tensor in codec.outputs],
-            dynamic_batching=self._batching(),
             parameters=parameters,
         )
+        if kind.kind is Kind.RECURRENT:
+            made.sequence_batching.CopyFrom(self._sequences)
+        else:
+            made.dynamic_batching.CopyFrom(self._batching())
         return oip.ModelConfigResponse(config=made)
 
     def _properties(self, version: Version, kind: Family) -> dict[str, str]:

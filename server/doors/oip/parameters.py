@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import NoReturn
+from dataclasses import dataclass
 
-from foretoken.errors import InvalidInput, Unsupported
+from foretoken.errors import InvalidInput
 from foretoken.proto import grpc_service as oip
 from foretoken.server.doors.tasks.base import Parameter
 from foretoken.server.terms import Terms
 
-__all__ = ["DEFAULT_LEVEL", "FINAL", "own", "terms"]
+__all__ = ["DEFAULT_LEVEL", "FINAL", "STEP", "Sequence", "own", "sequence", "terms"]
 
 DEFAULT_LEVEL = 100  # priority 0 stands for it; 1 is the most urgent
 FINAL = "triton_enable_empty_final_response"
-PROTOCOL = frozenset(
-    ("sequence_id", "sequence_start", "sequence_end", "priority", "timeout", FINAL)
-)
+STEP = "sequence_step"  # our own addition: how far a sequence must have come, and how far it has
+SEQUENCE = ("sequence_id", "sequence_start", "sequence_end", STEP)
+PROTOCOL = frozenset((*SEQUENCE, "priority", "timeout", FINAL))
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Which sequence a request belongs to, and where in it.
+
+    Args:
+        id: neither 0 nor empty; 3 and "3" are two.
+        start: of a new one.
+        end: nothing comes after it.
+        step: observations that must have come before it; None: not said.
+    """
+
+    id: int | str
+    start: bool
+    end: bool
+    step: int | None
 
 
 def own(request: oip.ModelInferRequest) -> dict[str, Parameter]:
@@ -26,12 +43,35 @@ def own(request: oip.ModelInferRequest) -> dict[str, Parameter]:
     return {name: _value(name, given[name]) for name in given if name not in PROTOCOL}
 
 
+def sequence(request: oip.ModelInferRequest) -> Sequence | None:
+    """The sequence that a request belongs to, if it belongs to one.
+
+    Raises:
+        InvalidInput: if a parameter of sequences has no acceptable value.
+    """
+    there = request.parameters
+    given = {name: _value(name, there[name]) for name in SEQUENCE if name in there}
+    if not given:
+        return None
+    start, end = _expect_bool(given, "sequence_start"), _expect_bool(given, "sequence_end")
+    named = given.get("sequence_id", 0)
+    if isinstance(named, bool | float):
+        raise InvalidInput(f"parameter 'sequence_id' must be an integer or a string, not {named!r}")
+    step = _integer(given, STEP) if STEP in given else None
+    if named:
+        return Sequence(named, start, end, step)
+    if start or end or step is not None:
+        raise InvalidInput(
+            f"sequence_start, sequence_end and {STEP} belong to a sequence_id; none is given"
+        )
+    return None
+
+
 def terms(request: oip.ModelInferRequest, call: Terms) -> Terms:
     """The call's terms with what the request adds: an id as key, a priority, an earlier deadline.
 
     Raises:
         InvalidInput: if a parameter of the protocol has no acceptable value.
-        Unsupported: if the request belongs to a sequence.
     """
     key = request.id or call.key
     if not request.parameters:
@@ -40,7 +80,6 @@ def terms(request: oip.ModelInferRequest, call: Terms) -> Terms:
         return Terms(call.caller, call.deadline, call.priority, key, call.request_id)
     given = {name: _value(name, value) for name, value in request.parameters.items()}
     _refuse_reserved(given)
-    _refuse_sequence(given)
     priority = _integer(given, "priority")
     timeout = _integer(given, "timeout")
     return Terms(
@@ -75,27 +114,6 @@ def _refuse_reserved(given: Mapping[str, Parameter]) -> None:
                 f"{FINAL!r} is accepted"
             )
     _expect_bool(given, FINAL)
-
-
-def _refuse_sequence(given: Mapping[str, Parameter]) -> None:
-    started = _expect_bool(given, "sequence_start")
-    ended = _expect_bool(given, "sequence_end")
-    sequence = given.get("sequence_id", 0)
-    if isinstance(sequence, bool | float):
-        raise InvalidInput(
-            f"parameter 'sequence_id' must be an integer or a string, not {sequence!r}"
-        )
-    if sequence:
-        _unsupported(sequence)
-    if started or ended:
-        raise InvalidInput("sequence_start and sequence_end belong to a sequence_id; none is given")
-
-
-def _unsupported(sequence: int | str) -> NoReturn:
-    raise Unsupported(
-        f"sequence_id {sequence!r}: this server keeps no sequences yet; send what was observed so "
-        "far with every request, without a sequence_id"
-    )
 
 
 def _expect_bool(given: Mapping[str, Parameter], name: str) -> bool:

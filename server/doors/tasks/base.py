@@ -26,6 +26,7 @@ __all__ = [
     "expect_known",
     "floats",
     "number",
+    "options",
     "texts",
 ]
 
@@ -134,6 +135,18 @@ def number(parameters: Mapping[str, Parameter], name: str) -> float | None:
     if isinstance(value, bool | str):
         raise InvalidInput(f"parameter {name!r} must be a number, not {value!r}")
     return float(value)
+
+
+def options(parameters: Mapping[str, Parameter]) -> dict[str, float | str]:
+    """Parameters as options of a family, which says itself which there are.
+
+    Raises:
+        InvalidInput: if one is neither a number nor a string.
+    """
+    for name, value in parameters.items():
+        if isinstance(value, bool):
+            raise InvalidInput(f"parameter {name!r} must be a number or a string, not {value!r}")
+    return {n: v if isinstance(v, str) else float(v) for n, v in parameters.items()}
 
 
 def floats(array: Array) -> Floats:

@@ -17,15 +17,15 @@ from foretoken.server.doors.tasks.base import (
     Limits,
     Parameter,
     Tensor,
-    expect_known,
     floats,
+    options,
 )
 
 __all__ = ["CODEC", "SequenceCodec"]
 
 
 class SequenceCodec:
-    """``values`` [T, D], a whole sequence from its start, to one ``SequenceRequest``."""
+    """``values`` [T, D], a whole sequence or the next part of one, to one ``SequenceRequest``."""
 
     inputs = (Tensor("values", REALS + INTEGERS, (2,)),)
     outputs: tuple[Tensor, ...] = ()
@@ -33,12 +33,11 @@ class SequenceCodec:
     def decode(
         self, tensors: Mapping[str, Array], parameters: Mapping[str, Parameter], limits: Limits
     ) -> Asked:
-        """A call's tokens are its observations, T."""
-        expect_known(parameters, ())
+        """A call's tokens are its observations, T; parameters are the family's options."""
         values = floats(tensors["values"])
         if len(values) > limits.tokens:
             raise InvalidInput(f"{len(values)} observations; a call may have {limits.tokens}")
-        return Asked([SequenceRequest(values)])
+        return Asked([SequenceRequest(values, options(parameters))])
 
     def encode(self, name: str, replies: Sequence[SequenceReply], asked: Asked) -> Array:
         """The model's output of that name, [T, ...]."""

@@ -17,6 +17,7 @@ from foretoken.server.doors.tasks.base import (
     Limits,
     Parameter,
     Tensor,
+    options,
     texts,
 )
 
@@ -67,16 +68,16 @@ class TabularCodec:
         """
         context = _context(tensors, parameters)
         test = _columns(tensors["X_test"]) if "X_test" in tensors else {}
-        options = {n: _option(n, value) for n, value in parameters.items() if n != CONTEXT}
+        own = options({n: value for n, value in parameters.items() if n != CONTEXT})
         if context is None:
             train, labels = _labelled(tensors)
-            request = TabularRequest(test, _columns(train), labels, options=options)
+            request = TabularRequest(test, _columns(train), labels, options=own)
             return Asked([request], "", fit=not test)
         if given := sorted({"X_train", "y_train"} & set(tensors)):
             raise InvalidInput(f"context_id stands for {', '.join(given)}; give one or the other")
-        if options:
+        if own:
             raise InvalidInput(
-                f"a context was fitted with its own options; leave out {', '.join(options)}"
+                f"a context was fitted with its own options; leave out {', '.join(own)}"
             )
         if not test:
             raise InvalidInput("tensor 'X_test' is missing: the rows to classify by the context")
@@ -117,12 +118,6 @@ def _context(tensors: Mapping[str, Array], parameters: Mapping[str, Parameter]) 
     if parameter is not None and (not isinstance(parameter, str) or not parameter):
         raise InvalidInput(f"context_id must be the text that a fit gave, not {parameter!r}")
     return parameter
-
-
-def _option(name: str, value: Parameter) -> float | str:
-    if isinstance(value, bool):
-        raise InvalidInput(f"parameter {name!r} must be a number or a string, not {value!r}")
-    return value if isinstance(value, str) else float(value)
 
 
 def _labelled(tensors: Mapping[str, Array]) -> tuple[Array, Array]:
