@@ -1,16 +1,22 @@
-"""One long sequence, token by token: Aaren beside a K/V-cached Transformer and a GRU of its width.
+"""What a step costs: of one long sequence, beside its peers, and of thousands, beside the limits.
 
-    python -m benchmarks.streaming [--steps N] [--quick] [--plot FILE]
+    python -m benchmarks.streaming [--part sequence|batched] [--steps N] [--rounds N] [--quick]
+        [--plot FILE]
 
-All three are stacks of the same blocks in plain torch on one thread, with random weights; they take
-turns after every hundred tokens. Counted are seconds so far and bytes of state: of the Transformer
-all that its cache has allocated, which doubles when it is full.
+"sequence": Aaren beside a K/V-cached Transformer and a GRU, stacks of the same blocks and width in
+plain torch, with random weights; they take turns after every hundred tokens. Counted are seconds so
+far and bytes of state: of the Transformer all that its cache has allocated, which doubles when it
+is full. "batched": aaren-forecast's network, with random weights, steps 1 to 4,096 sequences at
+once: in one batch of plain torch, in the engine's slots around ONNX Runtime, and as sessions of a
+plane, one message and one reply each; beside what the products alone and the bytes alone would
+take, measured in the same run. All on one thread.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,32 +24,47 @@ from typing import Any
 import torch
 
 from benchmarks.common import keep
+from benchmarks.stepping.batched import SIZES, compared
 from benchmarks.stepping.plot import plot
 from benchmarks.stepping.sequence import PAPER, SERVED, run
 
 MIXERS = ("aaren", "transformer", "gru")
-STEPS, CHUNK = 5000, 100
+STEPS, CHUNK, ROUNDS = 5000, 100, 9
+AIM = 0.5  # of the tighter bound, at the largest size
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--steps", type=int, default=STEPS, help="a multiple of 100")
-    parser.add_argument("--quick", action="store_true", help="1,000 steps; nothing is kept")
-    parser.add_argument("--plot", type=Path, help="draw both curves into this file")
-    args = parser.parse_args()
+    args = arguments()
     torch.set_num_threads(1)
-    steps = 1000 if args.quick else args.steps
-    found = {shape.name: run(shape, MIXERS, steps, CHUNK) for shape in (SERVED, PAPER)}
-    for name, sides in found.items():
-        show(name, sides)
-    if args.plot:
-        plot(args.plot, found, CHUNK)
-    if not args.quick:
-        settings = {"steps": steps, "every": CHUNK, "threads": 1, "load": os.getloadavg()}
-        keep("streaming", {"settings": settings, "sequence": found})
+    result: dict[str, Any] = {}
+    if args.part != "batched":
+        steps = 1000 if args.quick else args.steps
+        found = {shape.name: run(shape, MIXERS, steps, CHUNK) for shape in (SERVED, PAPER)}
+        for name, sides in found.items():
+            show_sequence(name, sides)
+        if args.plot:
+            plot(args.plot, found, CHUNK)
+        result["sequence"] = {"steps": steps, "every": CHUNK, "shapes": found}
+    if args.part != "sequence":
+        with tempfile.TemporaryDirectory() as scratch:
+            batched = compared(Path(scratch), SIZES, 3 if args.quick else args.rounds)
+        show_batched(batched)
+        result["batched"] = {"aim": AIM, **batched}
+    if args.part is None and not args.quick:
+        keep("streaming", {"threads": 1, "load": os.getloadavg(), **result})
 
 
-def show(name: str, sides: Mapping[str, Mapping[str, Any]]) -> None:
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--part", choices=("sequence", "batched"), help="one alone; not kept")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of a sequence; in hundreds")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of batched steps")
+    parser.add_argument("--quick", action="store_true", help="less of both; not kept")
+    parser.add_argument("--plot", type=Path, help="draw the sequences' costs into this file")
+    return parser.parse_args()
+
+
+def show_sequence(name: str, sides: Mapping[str, Mapping[str, Any]]) -> None:
     ours = sides["aaren"]
     print(f"\n{name}: {len(ours['cumulative_s']) * CHUNK} tokens")
     head = ("parameters", "us first", "us last", "last/first", "s in all", "x aaren", "state KiB")
@@ -55,6 +76,22 @@ def show(name: str, sides: Mapping[str, Mapping[str, Any]]) -> None:
             f"{each['step_us_last']:12.0f}{each['last_over_first']:12.2f}{total:12.2f}"
             f"{total / ours['cumulative_s'][-1]:12.2f}{each['state_bytes'][-1] / 1024:12.1f}"
         )
+
+
+def show_batched(found: Mapping[str, Any]) -> None:
+    print(
+        f"\nsteps/s in batches, and of the tighter bound; a copy runs {found['copy_gb_s']:.1f} GB/s"
+    )
+    names = ("torch", "slots", "sessions")
+    head = (*names, "GEMM bound", "byte bound")
+    print(f"{'sequences':>10}" + "".join(f"{title:>18}" for title in head))
+    for B, row in found["sizes"].items():
+        print(f"{B:10}", end="")
+        for name in names:
+            print(f"{row['steps_per_s'][name]:12,.0f} {row['of_tighter_bound'][name]:5.2f}", end="")
+        print("".join(f"{rate:18,.0f}" for rate in row["bound_steps_per_s"].values()))
+    largest, reached = max(found["sizes"]), found["sizes"][max(found["sizes"])]
+    print(f"{reached['of_tighter_bound']['slots']:.2f} at {largest:,} sequences; the aim is {AIM}")
 
 
 if __name__ == "__main__":
