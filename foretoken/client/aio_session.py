@@ -144,6 +144,16 @@ class AsyncSession:
         """See ``Session.durable_step``."""
         return self._stepped.durable_step
 
+    @property
+    def resumes(self) -> int:
+        """See ``Session.resumes``."""
+        return self._stepped.resumes
+
+    @property
+    def replayed(self) -> int:
+        """See ``Session.replayed``."""
+        return self._stepped.replayed
+
     async def push(self, value: ArrayLike, want: Want = "every") -> Output:
         """See ``Session.push``."""
         return await self._run(self._stepped.push(value, want))

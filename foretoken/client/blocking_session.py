@@ -127,6 +127,16 @@ class Session:
         """Of those, the ones that survive whatever happens; 0 unless it is durable."""
         return self._stepped.durable_step
 
+    @property
+    def resumes(self) -> int:
+        """How often it has gone on after its stream had broken."""
+        return self._stepped.resumes
+
+    @property
+    def replayed(self) -> int:
+        """Observations that were told again then, answered ones and others."""
+        return self._stepped.replayed
+
     # -- what it does -----------------------------------------------------------------------------
 
     def push(self, value: ArrayLike, want: Want = "every") -> Output:

@@ -90,11 +90,14 @@ class Stepped:
     Attributes:
         opened: what it is, once it is open.
         durable_step: observations that are safe.
+        resumes: times that it went on after its stream had broken.
+        replayed: observations that were told again then, answered ones and others.
     """
 
     def __init__(self, number: int, opening: wire.SequenceOpen) -> None:
         self.number = number
         self.durable_step = 0
+        self.resumes = self.replayed = 0
         self._opened: Opened | None = None
         self._opening = opening
         self._inputs = Inputs(keep=opening.durable)
@@ -269,12 +272,15 @@ class Stepped:
             self._inputs.pending.clear()
         else:
             self.durable_step = response.opened.durable_step
+            self.resumes += 1
             for values in self._inputs.since(response.opened.step):
+                self.replayed += len(values)
                 yield self._observe(values, wire.NOTHING)
                 replayed = yield from self._hear()
                 if replayed.HasField("refusal"):
                     raise _error(replayed.refusal)
         for each in self._inputs.pending:
+            self.replayed += 0 if known is None else len(each)
             yield self._observe(each.values, each.want)
         self._broken = self._fresh = self._moved = False
 

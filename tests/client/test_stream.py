@@ -374,6 +374,8 @@ def test_a_durable_session_survives_the_death_of_its_worker(talk, families, way)
                 outputs = [session.push(values[n : n + 6]) for n in range(0, 60, 6)]
             assert session.step == 60
             assert 0 <= session.durable_step <= 60
+            assert session.resumes >= 1
+            assert session.replayed >= 1
         found = np.concatenate([np.atleast_2d(each.y) for each in outputs])
         assert found.tobytes() == expected.tobytes()
 
