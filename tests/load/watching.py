@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import time
 import urllib.request
 from collections.abc import Callable
@@ -45,3 +47,16 @@ def until(true: Callable[[], object], patience: float = 10.0) -> bool:
             return True
         time.sleep(0.05)
     return bool(true())
+
+
+def killed(server) -> None:
+    """SIGKILL to each worker there is now, in turn, when another one serves in its place."""
+    from benchmarks.load.enduring import listening
+
+    port, before = int(server.address.rpartition(":")[2]), server.workers
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+        assert until(
+            lambda gone=pid: len({*listening(server.workers, port)} - {gone}) == len(before),
+            patience=120,
+        )
