@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from foretoken.errors import Unavailable
 from foretoken.server.terms import Terms
 
 __all__ = ["NOBODY", "Gone", "Moved", "Others"]
 
 
-class Gone(Unavailable):
+class Gone(Exception):
     """There is no such worker any more, and it was asked nothing."""
 
 
-class Moved(Unavailable):
+class Moved(Exception):
     """The worker that was asked does not have the sequence, and has done nothing."""
 
 

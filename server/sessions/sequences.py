@@ -19,7 +19,6 @@ from typing import Any, Protocol, TypeVar, cast
 from foretoken.errors import (
     DeadlineExceeded,
     FailedPrecondition,
-    ForetokenError,
     InvalidInput,
     NotFound,
     Unavailable,
@@ -151,9 +150,8 @@ class Sequences:
 
     def _goes_on(self, held: _Held, asked: Asked) -> bool:
         """Whether a request only has to be put behind what the session has to do."""
-        session = held.session
         idle = asked.key not in self._turns
-        return asked.plain and idle and session.lost is None and not (session.ended or held.behind)
+        return asked.plain and idle and not (held.session.ended or held.behind)
 
     async def _ask(self, asked: Asked, terms: Terms) -> Stepped | bytes:
         async with self._turns.turn(asked.key, terms):
@@ -205,6 +203,7 @@ class Sequences:
     async def _start(self, asked: Asked, terms: Terms) -> Stepped:
         began = time.monotonic()
         loaded = await self._describe(asked.model, terms)
+        recurrent(loaded)
         values = asked.values()
         _expect_acceptable(loaded, values, asked.options)
         if asked.step:
@@ -292,12 +291,16 @@ class Sequences:
 
     def _here(self, key: str) -> _Held | None:
         held = self._held.get(key)
-        if held is not None and (held.session.lost is not None or held.session.ended):
-            # Its model was unloaded, or somebody else has gone on with the session.
-            del self._held[key]
-            self._owners.park(key)
-            return None
-        return held
+        if held is None or not held.session.ended:
+            return held
+        del self._held[key]
+        lost = held.session.lost
+        if lost is not None and not isinstance(lost, Unavailable):  # its version was deleted
+            self._owners.release(key)
+            raise lost
+        # It has left, for want of room or because its model is unloaded, or it was taken over.
+        self._owners.park(key)
+        return None
 
     async def _go_on(self, asked: Asked, claim: Claim, terms: Terms) -> _Held:
         """Go on from what is in the store."""
@@ -351,7 +354,7 @@ class Sequences:
                 await held.settled()
                 await _whole(self._end(key, held))
 
-    def _leaving(self, asked: Asked) -> ForetokenError:
+    def _leaving(self, asked: Asked) -> Moved | Unavailable:
         if asked.packed is None:
             return Moved("this worker ends")
         return Unavailable("the server is closing; ask another one, or again in a moment")

@@ -224,6 +224,22 @@ async def test_a_moved_alias_leaves_sequences_that_go_on_alone(
 
 
 @awaited
+async def test_a_sequence_whose_version_is_deleted_is_told(registry, tmp_path, published, series):
+    async with house(registry, tmp_path) as made:
+        worker = made.workers[1]
+        await worker.ask(series[0], start=True)
+        registry.register("toy", published("recurrent"))
+        registry.set_alias("toy", "champion", 2)
+        registry.delete("toy:1", force=True)
+        await worker.plane.follow(everything=True)
+        await worker.plane.sessions.tidy()
+        said = await refusal(worker.ask(series[1]), FailedPrecondition)
+        assert "has been deleted" in said
+        assert "must say sequence_start" in await refusal(worker.ask(series[1]), InvalidInput)
+        assert (await worker.ask(series[0], start=True)).version.number == 2
+
+
+@awaited
 async def test_what_nobody_uses_is_forgotten(registry, tmp_path, series):
     async with house(registry, tmp_path, session_ttl=0.3) as made:
         worker = made.workers[1]
