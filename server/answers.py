@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from foretoken.errors import DeadlineExceeded
+from foretoken.models.kinds import Kind, Recurrent
 from foretoken.models.tasks import TabularRequest, Task
 from foretoken.records import Version
 from foretoken.server.terms import Terms
 
-__all__ = ["Answers", "LoadedVersion", "in_time", "with_context"]
+if TYPE_CHECKING:
+    from foretoken.server.registry.loaded import Loaded
+
+__all__ = ["Answers", "LoadedVersion", "in_time", "whole", "with_context"]
 
 
 class Answers(NamedTuple):
@@ -43,6 +48,18 @@ class LoadedVersion:
 def with_context(request: Any) -> bool:
     """Whether a request names a context."""
     return isinstance(request, TabularRequest) and request.context is not None
+
+
+def whole(loaded: Loaded, requests: Sequence[Any]) -> Sequence[Any]:
+    """Requests as a predictor wants them: sequences with their options in full.
+
+    Raises:
+        InvalidInput: if options are not acceptable.
+    """
+    if loaded.family.kind is not Kind.RECURRENT:
+        return requests
+    options = cast("Recurrent", loaded.predictor).options
+    return [replace(each, options=options(each.options)) for each in requests]
 
 
 def in_time(terms: Terms) -> float:

@@ -25,7 +25,7 @@ from foretoken.models.contract import Steps
 from foretoken.models.kinds import Kind
 from foretoken.models.tasks import TabularRequest, task_of
 from foretoken.records import ContextRecord
-from foretoken.server.answers import Answers, LoadedVersion, in_time, with_context
+from foretoken.server.answers import Answers, LoadedVersion, in_time, whole, with_context
 from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
@@ -128,7 +128,7 @@ class Plane:
             if loaded.family.kind is Kind.IN_CONTEXT:
                 seats = [await self._contexts.look_up(loaded, each, terms) for each in own]
             else:
-                seats = [Seat(loaded, each) for each in own]
+                seats = [Seat(loaded, each) for each in whole(loaded, own)]
             return await self._answer(loaded, seats, terms, emit, began)
         finally:
             self._inflight -= 1

@@ -17,6 +17,8 @@ from foretoken.server.doors.oip.datatypes import encoded
 from foretoken.server.log import Log
 from foretoken.server.metrics import Metrics
 from foretoken.server.plane import Plane
+from foretoken.server.sessions.owners import Owners
+from foretoken.server.sessions.sequences import Sequences
 from foretoken.server.settings import load_settings
 from foretoken.server.statistics import Statistics
 
@@ -43,9 +45,9 @@ async def _alone():
 
 
 @asynccontextmanager
-async def connected(plane, settings, statistics, gate=OPEN, follow=_alone):
+async def connected(plane, settings, statistics, gate=OPEN, follow=_alone, sequences=None):
     """A stub of a server of ``plane``."""
-    service = door(plane, statistics, settings, follow)
+    service = door(plane, statistics, settings, follow, sequences)
     listener = listen([service], gate, QUIET, Log("errors"), settings)
     port = await listener.start(0)
     try:
@@ -62,8 +64,11 @@ async def serving(registry, gate=OPEN, follow=_alone, **options):
     settings = load_settings(**options)
     metrics = Metrics()
     plane = Plane(registry, settings, metrics)
+    sequences = Sequences(plane.sessions, plane.describe, settings.session_ttl, Owners())
+    given = (Statistics(metrics), gate, follow, sequences)
     try:
-        async with connected(plane, settings, Statistics(metrics), gate, follow) as stub:
+        async with connected(plane, settings, *given) as stub:
+            stub.plane = plane
             yield stub
     finally:
         await plane.close()

@@ -52,7 +52,13 @@ def test_the_server_lives_and_says_what_it_is(registry):
     assert live.live
     assert ready.ready
     assert (server.name, server.version) == ("foretoken", foretoken.__version__)
-    assert list(server.extensions) == ["model_repository", "statistics", "parameters"]
+    assert list(server.extensions) == [
+        "model_repository",
+        "statistics",
+        "parameters",
+        "sequence",
+        "sequence(string_id)",
+    ]
 
 
 def test_health_needs_no_token_and_descriptions_do(registry):

@@ -8,7 +8,7 @@ import pytest
 
 from foretoken.errors import InvalidInput
 from foretoken.proto import grpc_service as oip
-from foretoken.server.doors.oip.parameters import DEFAULT_LEVEL, own, terms
+from foretoken.server.doors.oip.parameters import DEFAULT_LEVEL, Sequence, own, sequence, terms
 from foretoken.server.terms import LOCAL, Terms
 from tests.server.doors.oip.door import set_parameters
 
@@ -58,7 +58,6 @@ def test_a_priority_may_be_unsigned():
         {"timeout": "1"},
         {"priority": True},
         {"priority": -1},
-        {"sequence_id": 0.5},
     ],
 )
 def test_values_of_other_types_are_refused(parameters):
@@ -69,3 +68,42 @@ def test_values_of_other_types_are_refused(parameters):
 def test_the_task_is_given_its_own_parameters_only():
     made = asked({"timeout": 5, "priority": 1, "sequence_id": 0, "minimize": True, "soft_low": 0.5})
     assert own(made) == {"minimize": True, "soft_low": 0.5}
+
+
+def test_requests_without_an_id_belong_to_no_sequence():
+    for parameters in ({}, {"sequence_id": 0}, {"sequence_id": ""}, {"priority": 1}):
+        assert sequence(asked(parameters)) is None
+    none = {"sequence_id": 0, "sequence_start": False, "sequence_end": False}
+    assert sequence(asked(none)) is None
+
+
+def test_an_id_is_a_number_or_a_string():
+    assert sequence(asked({"sequence_id": 3})) == Sequence(3, start=False, end=False, step=None)
+    found = sequence(asked({"sequence_id": "3", "sequence_start": True, "sequence_step": 0}))
+    assert found == Sequence("3", start=True, end=False, step=0)
+    made = asked({"sequence_end": True})
+    made.parameters["sequence_id"].uint64_param = (1 << 64) - 1
+    assert sequence(made) == Sequence((1 << 64) - 1, start=False, end=True, step=None)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"sequence_id": 0.5}, "an integer or a string"),
+        ({"sequence_id": True}, "an integer or a string"),
+        ({"sequence_id": 3, "sequence_start": 1}, "'sequence_start' must be a bool"),
+        ({"sequence_id": 3, "sequence_end": "yes"}, "'sequence_end' must be a bool"),
+        ({"sequence_id": 3, "sequence_step": -1}, "'sequence_step' must be an integer"),
+        ({"sequence_start": True}, "none is given"),
+        ({"sequence_id": "", "sequence_end": True}, "none is given"),
+        ({"sequence_step": 0}, "none is given"),
+    ],
+)
+def test_what_says_nothing_of_a_sequence_is_refused(parameters, told):
+    with pytest.raises(InvalidInput, match=told):
+        sequence(asked(parameters))
+
+
+def test_parameters_of_sequences_are_not_the_task_s():
+    made = {"sequence_id": 3, "sequence_start": True, "sequence_step": 0, "scale": 2.0}
+    assert own(asked(made)) == {"scale": 2.0}

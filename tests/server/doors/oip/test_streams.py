@@ -96,7 +96,7 @@ def test_sequences_are_refused_request_by_request(registry):
     requests = numbered(2)
     requests[0].parameters["sequence_id"].int64_param = 3
     refused, answered = streamed(registry, requests)
-    assert "keeps no sequences" in refused.error_message
+    assert "sessions are of recurrent models" in refused.error_message
     assert answered.infer_response.id == "1"
 
 
