@@ -21,7 +21,7 @@ RECENT = 32
 MEMORY = 512.0  # steps after which what was seen counts 1/e
 FEATURES = 6
 NORMAL = 1.2533141373155001  # standard deviation / mean absolute deviation of a normal
-FINEST = 10  # decimal digits to which a constant series is taken as known, one for each value seen
+FINEST = 12  # decimal digits to which a constant series is taken as known, one for each value seen
 TINY = 1e-30
 FARTHEST = 16.0  # scales; what lies beyond is seen there
 
@@ -73,10 +73,16 @@ def view(last: Tensor, seen: Tensor) -> View:
 
 
 def _centred(values: Tensor, real: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, scale and deviations of what is real."""
-    mean = values.sum(-1) / n
-    apart = (values - mean[..., None]).masked_fill(~real, 0.0)
-    return mean, NORMAL * apart.abs().sum(-1) / n, apart
+    """Mean, scale and deviations of what is real.
+
+    Differences to the newest value are small numbers, however far all of them are from 0, and those
+    of a constant window are 0 and nothing else.
+    """
+    newest = values[..., -1:]
+    after = (values - newest).masked_fill(~real, 0.0)
+    mean = after.sum(-1) / n
+    apart = (after - mean[..., None]).masked_fill(~real, 0.0)
+    return newest[..., 0] + mean, NORMAL * apart.abs().sum(-1) / n, apart
 
 
 def added(sums: Tensor, term: Tensor) -> Tensor:
@@ -105,7 +111,8 @@ def features(v: View, seen: Tensor, sums: Tensor, L: int) -> Tensor:
     """
     n = seen.clamp(max=L).double()
     long = sums[..., 1:] / sums[..., :1]
-    drift = (long[..., 0] - v.loc) / v.scale
+    # Sums of values are exact to a few units in the last place of values, not of their scale.
+    drift = (long[..., 0] - v.loc) / torch.maximum(v.scale, 1e-9 * v.loc.abs())
     calm = long[..., 1] - v.scale.log()
     ratio, level = v.ratios.unbind(-1)
     told = [n / L, 1 / n, ratio, _log(level), _log(drift), calm]

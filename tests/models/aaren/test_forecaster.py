@@ -91,7 +91,7 @@ def test_quantiles_never_cross(forecaster):
 
 @torch.no_grad()
 def test_small_changes_far_from_zero_are_seen(forecaster):
-    """A model that reads 1e9 + z forecasts as one that reads z does, once it has seen 10 values."""
+    """A model that reads 1e9 + z forecasts as one that reads z does, once it has seen 12 values."""
     z = torch.randn(1, 80, 1, dtype=torch.float64)
     length, start = torch.tensor([80]), forecaster.start(1).values()
     far, near = (forecaster.scan(x, length, *start) for x in (1e9 + z, z))
