@@ -14,9 +14,9 @@ from foretoken.server.registry.registry import Registry
 __all__ = ["bundled_name", "register_bundled"]
 
 
-def bundled_name(family: str) -> str:
-    """The name under which a family's bundled model is registered: the family's own."""
-    return family
+def bundled_name(artefact: Artefact) -> str:
+    """The name of a bundled model: what its training record calls it, else that of its family."""
+    return str(artefact.training.get("name", artefact.family))
 
 
 def register_bundled(
@@ -38,7 +38,5 @@ def register_bundled(
         InvalidInput: if a folder is not an artefact.
     """
     found = catalog.bundled() if folders is None else folders
-    return [
-        registry.register_bundled(bundled_name(family), Artefact.read(folder), release)
-        for family, folder in found.items()
-    ]
+    artefacts = [Artefact.read(folder) for folder in found.values()]
+    return [registry.register_bundled(bundled_name(a), a, release) for a in artefacts]

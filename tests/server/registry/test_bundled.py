@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
 
 import pytest
 
+from foretoken.models.artefact import Artefact
 from foretoken.server.registry.bundled import bundled_name, register_bundled
 from foretoken.server.registry.records import Origin, Target
 from foretoken.server.registry.registry import Registry
@@ -25,10 +27,19 @@ def releases(tmp_path):
 
 def test_the_first_start_registers_what_is_bundled(registry, releases):
     (version,) = register_bundled(registry, releases[0], "1.0")
-    assert version == registry.resolve(bundled_name("toy"))
+    assert version == registry.resolve("toy")
     assert (version.ref, version.origin, version.release) == ("toy:1", Origin.BUNDLED, "1.0")
     assert version.aliases == ("champion",)
     assert [event.actor for event in registry.history("toy")] == ["foretoken 1.0"]
+
+
+def test_a_bundled_model_may_have_a_name_of_its_own(registry, releases):
+    artefact = Artefact.read(releases[0]["toy"])
+    assert bundled_name(artefact) == "toy"
+    replace(artefact, training={"name": "toy-small"}).write(releases[0]["toy"])
+    (version,) = register_bundled(registry, releases[0], "1.0")
+    assert version == registry.resolve("toy-small")
+    assert version.family == "toy"
 
 
 def test_later_starts_of_the_same_release_change_nothing(registry, releases, data_dir):
