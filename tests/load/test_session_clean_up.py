@@ -238,7 +238,7 @@ def test_workers_renewed(fresh):
             for each in both:
                 each.push(VALUES[0])
             server.configure("session_idle = 200\n")
-            assert until(lambda: not before & set(server.workers), patience=60)
+            assert until(lambda: not before & set(server.workers), patience=180)
             for each in both:
                 assert each.push(VALUES[1]).step == 2
             assert until(lambda: seated(server) == 4)
