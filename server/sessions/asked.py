@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -74,4 +73,4 @@ class Stepped:
 
 def key_of(tenant: str | None, model: str, id: int | str) -> str:  # noqa: A002 - what it is
     """What all workers call a sequence: the same for the same three, and for no others."""
-    return hashlib.sha256(json.dumps([tenant, model, id]).encode()).hexdigest()
+    return hashlib.sha256(repr((tenant, model, id)).encode()).hexdigest()

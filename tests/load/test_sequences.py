@@ -77,10 +77,8 @@ class Thread:
 
     def __call__(self):
         for i in range(ITERATIONS):
-            id_ = self._last * THREADS + self._number + 1
-            getattr(self, KINDS[i % len(KINDS)].replace(" ", "_"))(
-                id_ if i % 8 < 4 else f"id {id_}"
-            )
+            run = getattr(self, KINDS[i % len(KINDS)].replace(" ", "_"))
+            run(self.id(i))
         for each in self._callers:
             each.channel.close()
 
