@@ -5,8 +5,9 @@
 Deterministic sessions are stepped in batches of one fixed shape and never scanned, so that outputs
 are the same bits whoever shares the batch and however values are cut into messages. Both kinds are
 stepped in turn through one plane in this process, all sessions of a side at once. Then one session
-of either kind is told the same values alone and in company: by how much its outputs differ. "toy"
-is a small recurrent model with random weights; other names are of bundled ones.
+of either kind is told the same values alone and in company, in messages of one and of other
+lengths: by how much its outputs differ. "toy" is a small recurrent model with random weights;
+other names are of bundled ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,10 @@ KINDS = {"deterministic": True, "ordinary": False}
 ANYONE = Terms()
 COMPANY = 40  # sessions beside the one that is looked at
 TOLD = 300  # observations of it
+CUTS = (5, 130, 1, 2)  # of its messages
+
+Floats = NDArray[np.float64]
+Outputs = dict[str, NDArray[Any]]
 
 
 def main() -> None:
@@ -69,13 +75,16 @@ def main() -> None:
             f"{row['ordinary']:10.0f}/s {row['ratio']:6.2f}"
         )
     for kind, found in company.items():
-        print(f"{kind}, in company or alone: {found}")
+        print(f"{kind}: {found}")
     keep(
         "determinism",
         {**vars(args), "batch": FIXED, "steps_per_s": rates, "company": company}
         | {"load": os.getloadavg()},
     )
-    if not company["deterministic"]["bit_equal"]:
+    fixed = company["deterministic"]
+    if not (
+        fixed["in company"]["bit_equal"] and fixed["in company, in other messages"]["bit_equal"]
+    ):
         raise SystemExit("outputs of deterministic sessions depend on who shares their batch")
 
 
@@ -116,8 +125,8 @@ async def rate(sessions: Sessions, ours: Sequence[Session], steps: int, seconds:
 
 
 async def disturbed(sessions: Sessions, model: str, deterministic: bool) -> dict[str, Any]:
-    """How outputs of a session in company differ from those of the same one alone."""
-    ours = await begun(sessions, model, 2, deterministic)
+    """How outputs in company, and in messages of other lengths, differ from those alone."""
+    ours = await begun(sessions, model, 3, deterministic)
     rng = np.random.default_rng(1)
     values = rng.standard_normal((TOLD, width(ours[0].loaded)))
     alone = await pushed(sessions, ours[0], values)
@@ -131,21 +140,33 @@ async def disturbed(sessions: Sessions, model: str, deterministic: bool) -> dict
         for each in others
     ]
     together = await pushed(sessions, ours[1], values)
+    otherwise = await pushed(sessions, ours[2], values, CUTS)
     await asyncio.gather(*noise)
     await ended(sessions, [*ours, *others])
-    off = [
-        float(np.abs(a - b).max() / np.abs(a).max())
-        for a, b in zip(alone.values(), together.values(), strict=True)
-    ]
-    same = [a.tobytes() == together[name].tobytes() for name, a in alone.items()]
-    return {"bit_equal": all(same), "largest_difference": max(off), "others": len(others)}
+    return {
+        "others": len(others),
+        "in company": differing(alone, together),
+        "in company, in other messages": differing(alone, otherwise),
+    }
+
+
+def differing(alone: Outputs, found: Outputs) -> dict[str, Any]:
+    """Whether outputs are the same bits, and the largest difference relative to their scale."""
+    off = [float(np.abs(a - found[name]).max() / np.abs(a).max()) for name, a in alone.items()]
+    same = all(a.tobytes() == found[name].tobytes() for name, a in alone.items())
+    return {"bit_equal": same, "largest_difference": max(off)}
 
 
 async def pushed(
-    sessions: Sessions, session: Session, values: NDArray[np.float64]
-) -> dict[str, NDArray[Any]]:
-    """Outputs of all values, told one at a time."""
-    replies = [await sessions.step(session, row[None], ANYONE) for row in values]
+    sessions: Sessions, session: Session, values: Floats, lengths: Sequence[int] = (1,)
+) -> Outputs:
+    """Outputs of all values, told in messages of these lengths, in turn."""
+    replies, start = [], 0
+    for length in cycle(lengths):
+        replies.append(await sessions.step(session, values[start : start + length], ANYONE))
+        start += length
+        if start >= len(values):
+            break
     return {
         name: np.concatenate([each.outputs[name] for each in replies])
         for name in replies[0].outputs
