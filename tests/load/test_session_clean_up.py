@@ -231,16 +231,18 @@ def test_server_stopped(fresh):
 
 def test_workers_renewed(fresh):
     """SIGHUP: sessions move to the workers that come, and nothing of them stays behind."""
-    with serving(config="session_idle = 300\n", **fresh()) as server, Client(server.address) as c:
+    age = "age = 5\n"  # seconds after which callers are asked to go
+    with serving(config=age, **fresh()) as server, Client(server.address) as c:
         before = set(server.workers)
         with c.stream("toy") as plain, c.stream("toy", durable=True) as durable:
             both = [plain, durable, plain.fork(), durable.fork()]
             for each in both:
                 each.push(VALUES[0])
-            server.configure("session_idle = 200\n")
+            server.configure(f"{age}session_idle = 200\n")
             assert until(lambda: not before & set(server.workers), patience=180)
             for each in both:
                 assert each.push(VALUES[1]).step == 2
+                assert each.resumes == 1
             assert until(lambda: seated(server) == 4)
             for each in both[2:]:
                 each.close()
