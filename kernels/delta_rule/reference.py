@@ -106,9 +106,11 @@ def chunk(
             _chunked(beta.to(dtype)[..., None], C),
             None if g is None else _chunked(g.to(dtype)[..., None], C),
         )
-        S, o = _exported(pieces, S) if exporting else _carried(pieces, S)
-    o = o.permute(1, 0, 3, 2, 4).flatten(1, 2)  # [B, G C, H, V]
-    return o[:, :T].to(v.dtype), S
+        flat = [piece.flatten(1, 2) for piece in pieces]
+        after, o = (_exported if exporting else _carried)(flat, S.flatten(0, 1))
+    rows = S.shape[:2]
+    o = o.unflatten(1, rows).permute(1, 0, 3, 2, 4).flatten(1, 2)  # [B, G C, H, V]
+    return o[:, :T].to(v.dtype), after.unflatten(0, rows)
 
 
 def chunk_(
@@ -177,10 +179,11 @@ def _solved(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, g: Tensor | None) -> 
 
 
 def _through(S: Tensor, piece: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """S [B, H, K, V] before one chunk -> S after it, and its o [B, H, C, V]."""
+    """S [N, K, V] before one chunk, of N = B H heads -> S after it, and its o [N, C, V]."""
     queries, mixing, keys, learned, known, kept = piece
-    delta = learned - known @ S  # [B, H, C, V], what each step adds under its key
-    return kept * S + keys.transpose(-1, -2) @ delta, queries @ S + mixing @ delta
+    delta = learned - torch.bmm(known, S)  # [N, C, V], what each step adds under its key
+    after = kept * S + torch.bmm(keys.transpose(1, 2), delta)
+    return after, torch.bmm(queries, S) + torch.bmm(mixing, delta)
 
 
 def _carried(pieces: list[Tensor], S: Tensor) -> tuple[Tensor, Tensor]:
@@ -195,9 +198,10 @@ def _exported(pieces: list[Tensor], S: Tensor) -> tuple[Tensor, Tensor]:
     """``_carried`` where the number of chunks is not known: a Scan in ONNX."""
     from torch._higher_order_ops import scan  # noqa: PLC0415  (has no public name yet)
 
-    # Products of more than three axes would need B inside of what is scanned, which is not known.
-    last, o = scan(_through, S.flatten(0, 1), [piece.flatten(1, 2) for piece in pieces])
-    return last.unflatten(0, S.shape[:2]), o.unflatten(1, S.shape[:2])
+    # What is scanned can know no length that is a letter: not as a stride, nor as the B by which
+    # products of other than three axes are expanded.
+    S, o = scan(_through, S.contiguous(), [piece.contiguous() for piece in pieces])
+    return S, o
 
 
 def inverse(A: Tensor) -> Tensor:
