@@ -56,6 +56,7 @@ class DeltaNetFamily:
             Option("seed", 0, "of weights and sequences"),
         ),
         run=_train,
+        default="small",
     )
     importers: Mapping[str, Importer] = {}
 

@@ -38,7 +38,7 @@ class DeltaNetConfig:
     vocab: int = 256
     width: int = 64
     layers: int = 2
-    heads: int = 2
+    heads: int = 1
     mlp: int = 128
     conv: int = 4
     gated: bool = False

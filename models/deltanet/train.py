@@ -87,12 +87,12 @@ class Preset:
 
 PRESETS = {
     "nano": Preset(  # five minutes on a CPU core
-        DeltaNetConfig(width=64, heads=2, mlp=128),
+        DeltaNetConfig(),
         Recipe(steps=600, lr=2e-3),
         Lessons(pairs=16, length=128, start=100, rise=300),
     ),
     "small": Preset(  # half an hour on a CPU core
-        DeltaNetConfig(width=64, heads=2, mlp=128),
+        DeltaNetConfig(),
         Recipe(steps=2000, lr=2e-3),
         Lessons(),
     ),

@@ -118,4 +118,4 @@ def test_a_state_is_as_large_as_it_says_whatever_was_read():
     wanted = shapes(asdict(config))
     state = DeltaNetModel(config).stack.start(1)
     assert {name: tuple(t.shape[1:]) for name, t in state.items()} == wanted
-    assert sum(t.nbytes for t in state.values()) == 4 * (2 * 2 * 32 * 32 + 2 * 3 * 64 * 3)
+    assert sum(t.nbytes for t in state.values()) == 4 * (2 * 64 * 64 + 2 * 3 * 64 * 3)
