@@ -1,13 +1,14 @@
 """Zero-shot forecasts of ETTh1's oil temperature: aaren-forecast, seasonal naive, smoothing.
 
-    python -m benchmarks.zero_shot [--origins N] [--refit HOURS] [--model FOLDER] [--plot FILE]
+    python -m benchmarks.zero_shot [--origins N] [--refit N] [--model FOLDER] [--plot FILE]
 
 The bundled model has never seen a measured series; it is streamed the whole series once, value by
 value, and answers at every hour of the last four months, the test split of the literature. The
-others forecast from the same origins: the last day again with quantiles of how wrong that was in
-the weeks before, and exponential smoothing (statsmodels' ETS with a season of 24, without a trend
-and with a damped one), fitted anew at every origin. Weighted quantile loss: the sum of twice the
-pinball loss over that of |values|, mean of the deciles. Needs ../shared/data.
+others forecast from some of the same origins: the last day again with quantiles of how wrong that
+was in the weeks before, and exponential smoothing of the last four weeks (statsmodels' ETS with a
+season of 24, without a trend and with a damped one), fitted anew at every ``refit``-th of these
+origins and filtered at the others. Weighted quantile loss: the sum of twice the pinball loss over
+that of |values|, mean of the deciles. Needs ../shared/data.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "forecast.pn
 HORIZONS = (24, 48, 64)
 LEVELS = np.arange(1, 10) / 10
 SEASON, MOST = 24, HORIZONS[-1]
+WEEK = 7 * 24
+ERRORS, FITTED = 8 * WEEK, 4 * WEEK  # hours of the naive forecast's errors, and of a fit
 PART = 128  # values that are streamed at a time
 
 Floats = NDArray[np.float64]
@@ -53,19 +56,19 @@ def main() -> None:
     answers = streamed(y[: ENDS["test"]], args.model)
     made = {
         "aaren-forecast": answers[origins],
-        "seasonal naive": naive(y, origins, args.weeks * 7 * 24),
+        "seasonal naive": naive(y, origins),
         "ETS(A,N,A)": smoothed(y, origins, args.refit, damped=False),
         "ETS(A,Ad,A)": smoothed(y, origins, args.refit, damped=True),
     }
     figures = {name: losses(y, origins, q) for name, q in made.items()}
     whole = {
         "aaren-forecast": losses(y, every, answers[every]),
-        "seasonal naive": losses(y, every, naive(y, every, args.weeks * 7 * 24)),
+        "seasonal naive": losses(y, every, naive(y, every)),
     }
     show(f"{len(origins)} origins", figures)
     show(f"all {len(every)} origins", whole)
     plot(args.plot, y, origins[len(origins) // 2], len(origins) // 2, made, LEVELS)
-    settings = {"levels": LEVELS.round(1).tolist(), "refit_hours": args.refit, "weeks": args.weeks}
+    settings = {"levels": LEVELS.round(1).tolist(), "refit": args.refit}
     counts = {"origins": len(origins), "all_origins": len(every)}
     keep("zero_shot", {**settings, **counts, "figures": figures, "figures_all": whole})
 
@@ -73,8 +76,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--origins", type=int, default=97, help="at which all are compared")
-    parser.add_argument("--refit", type=int, default=672, help="hours that smoothing is fitted to")
-    parser.add_argument("--weeks", type=int, default=8, help="of errors of the naive forecast")
+    parser.add_argument("--refit", type=int, default=1, help="origins from one fit to the next")
     parser.add_argument("--model", type=Path, help="artefact folder; default: the bundled one")
     parser.add_argument("--plot", type=Path, default=PICTURE, help="draw one forecast here")
     return parser.parse_args()
@@ -96,20 +98,20 @@ def streamed(y: Floats, folder: Path | None) -> Floats:
     return np.concatenate(parts)
 
 
-def naive(y: Floats, origins: NDArray[np.intp], hours: int) -> Floats:
+def naive(y: Floats, origins: NDArray[np.intp]) -> Floats:
     """The last day again, and around it the quantiles of its errors in the hours before."""
     out = np.empty((len(origins), len(LEVELS), MOST))
     for h in range(1, MOST + 1):
         lag = SEASON * -(-h // SEASON)
         errors = y[lag:] - y[:-lag]  # the i-th is of hour i + lag
         for i, t in enumerate(origins):
-            known = errors[max(t - lag + 1 - hours, 0) : t - lag + 1]
+            known = errors[max(t - lag + 1 - ERRORS, 0) : t - lag + 1]
             out[i, :, h - 1] = y[t + h - lag] + np.quantile(known, LEVELS)
     return out
 
 
-def smoothed(y: Floats, origins: NDArray[np.intp], hours: int, *, damped: bool) -> Floats:
-    """Additive exponential smoothing, fitted to the hours before each origin; normal quantiles."""
+def smoothed(y: Floats, origins: NDArray[np.intp], refit: int, *, damped: bool) -> Floats:
+    """Additive exponential smoothing of the weeks before each origin; normal quantiles."""
     import pandas as pd  # noqa: PLC0415
     from scipy.stats import norm  # noqa: PLC0415
     from statsmodels.tsa.exponential_smoothing.ets import ETSModel  # noqa: PLC0415
@@ -119,14 +121,15 @@ def smoothed(y: Floats, origins: NDArray[np.intp], hours: int, *, damped: bool) 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of optimisers that end before their tolerance
             model = ETSModel(
-                pd.Series(y[t + 1 - hours : t + 1]),
+                pd.Series(y[t + 1 - FITTED : t + 1]),
                 trend="add" if damped else None,
                 damped_trend=damped,
                 seasonal="add",
                 seasonal_periods=SEASON,
             )
-            found = model.fit(disp=False)
-            ahead = found.get_prediction(start=hours, end=hours + MOST - 1)
+            if i % refit == 0:
+                fitted = model.fit(disp=False).params
+            ahead = model.smooth(fitted).get_prediction(start=FITTED, end=FITTED + MOST - 1)
         mean, std = np.asarray(ahead.predicted_mean), np.sqrt(np.asarray(ahead.forecast_variance))
         out[i] = mean + norm.ppf(LEVELS)[:, None] * std
     return out

@@ -167,9 +167,8 @@ class Forecaster(nn.Module):
         with exactly(h):
             linear = torch.unflatten(v.inputs[..., : c.window] @ self.experts.T, -1, (-1, H))
             base = gates[..., None, :] @ linear  # [..., 1, H]
-            low, middle, high = torch.split(raw, [K // 2, 1, K // 2], dim=-2)
-            low, high = low.clamp(max=WIDEST).exp(), high.clamp(max=WIDEST).exp()
-            return self.cumulate @ torch.cat([low, middle + base, high], dim=-2)
+            middle = raw[..., K // 2 : K // 2 + 1, :] + base
+            return middle + self.cumulate @ raw.clamp(max=WIDEST).exp()
 
 
 def _range(n: int, like: Tensor) -> Tensor:
@@ -177,10 +176,9 @@ def _range(n: int, like: Tensor) -> Tensor:
 
 
 def _cumulate(K: int) -> Tensor:
-    """[K, K]: from the middle and the steps beside it to values that do not fall."""
+    """[K, K]: from steps on either side of the middle, whose own is none, to what lies between."""
     half = K // 2
     out = torch.zeros(K, K)
-    out[:, half] = 1
     out[:half, :half] = -torch.ones(half, half).triu()
     out[half + 1 :, half + 1 :] = torch.ones(half, half).tril()
     return out

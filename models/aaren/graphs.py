@@ -70,7 +70,7 @@ def examples(config: Config, graph: str) -> Iterator[Arrays]:
     rng = np.random.default_rng(0)
     for B, T, score, offset, spread in (
         (1, 1, None, 0.0, 1.0),
-        (2, 7, None, 1e3, 1.0),
+        (2, 7, None, 10.0, 1.0),
         (3, 64, 1.0, 0.0, 1.0),
         (4, 33, 200.0, 1e6, 1e-3),
         (5, 2, -200.0, -5.0, 0.0),
@@ -116,4 +116,4 @@ def _aged(
     log = np.log(spread) if spread else -30.0
     state["sums"][:] = weight * [1.0, offset, log]
     ahead = np.sort(rng.standard_normal(state["ahead"].shape), axis=1)
-    state["ahead"][:] = offset + spread * ahead
+    state["ahead"][:] = offset + (spread or 1e-3) * ahead

@@ -137,8 +137,8 @@ def test_the_first_forecasts_are_seasonal_means():
 
 
 def test_steps_between_quantiles_add_up():
-    parts = torch.tensor([3.0, 2.0, 10.0, 1.0, 5.0])  # widths, the median, widths
-    assert (_cumulate(5) @ parts).tolist() == [5.0, 8.0, 10.0, 11.0, 16.0]
+    steps = torch.tensor([3.0, 2.0, 10.0, 1.0, 5.0])  # the middle one is none
+    assert (_cumulate(5) @ steps).tolist() == [-5.0, -2.0, 0.0, 1.0, 6.0]
 
 
 def test_the_paper_s_layers_are_a_configuration():
