@@ -109,8 +109,8 @@ def chunk(
         flat = [piece.flatten(1, 2) for piece in pieces]
         after, o = (_exported if exporting else _carried)(flat, S.flatten(0, 1))
     rows = S.shape[:2]
-    o = o.unflatten(1, rows).permute(1, 0, 3, 2, 4).flatten(1, 2)  # [B, G C, H, V]
-    return o[:, :T].to(v.dtype), after.unflatten(0, rows)
+    o = torch.unflatten(o, 1, rows).permute(1, 0, 3, 2, 4).flatten(1, 2)  # [B, G C, H, V]
+    return o[:, :T].to(v.dtype), torch.unflatten(after, 0, rows)
 
 
 def chunk_(

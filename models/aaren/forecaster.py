@@ -168,7 +168,8 @@ class Forecaster(nn.Module):
             linear = torch.unflatten(v.inputs[..., : c.window] @ self.experts.T, -1, (-1, H))
             base = gates[..., None, :] @ linear  # [..., 1, H]
             middle = raw[..., K // 2 : K // 2 + 1, :] + base
-            return middle + self.cumulate @ raw.clamp(max=WIDEST).exp()
+            quantiles: Tensor = middle + self.cumulate @ raw.clamp(max=WIDEST).exp()
+            return quantiles
 
 
 def _range(n: int, like: Tensor) -> Tensor:
