@@ -8,11 +8,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
-from foretoken.models.tasks import TabularRequest
-from foretoken.records import ContextRecord
+from foretoken.models.contract import Array
+from foretoken.models.tasks import SequenceReply, TabularRequest
+from foretoken.records import ContextRecord, SnapshotRecord
 from foretoken.server.contexts.contexts import Fitted
 from foretoken.server.plane import Answers, Plane
 from foretoken.server.registry.registry import Registry
+from foretoken.server.sessions.session import Resume, Session, SessionOptions, Want
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Terms
 
@@ -77,6 +79,36 @@ class LocalPlane:
         """Erase a context; see ``Plane.delete_context``."""
         self.run(self.plane.delete_context(context))
 
+    def open_session(
+        self,
+        model: str,
+        options: SessionOptions | None = None,
+        resume: Resume | None = None,
+        key: str | None = None,
+    ) -> Session:
+        """Begin a session, or go on with one; see ``Sessions.open``."""
+        terms, sessions = Terms(key=key), self.plane.sessions
+        opened = self._followed(lambda: sessions.open(model, terms, options, resume))
+        return self.run(opened)
+
+    def step(self, session: Session, values: Array, want: Want = "every") -> SequenceReply:
+        """Step a session through observations [T, D]; see ``Sessions.step``."""
+        return self.run(self._step(session, values, want))
+
+    def fork(self, session: Session) -> Session:
+        """Begin a session at the state where another one is."""
+        return self.run(self.plane.sessions.fork(session, Terms()))
+
+    def snapshot(
+        self, session: Session, *, keep: bool = True
+    ) -> tuple[SnapshotRecord | None, bytes]:
+        """What is kept of a session's state, and its bytes; see ``Sessions.snapshot``."""
+        return self.run(self.plane.sessions.snapshot(session, Terms(), keep=keep))
+
+    def close_session(self, session: Session) -> None:
+        """End a session; nothing of it is kept but its snapshots."""
+        self.run(self.plane.sessions.close(session))
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Have ``work`` done on the plane's loop, and wait for it."""
         done = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -88,6 +120,10 @@ class LocalPlane:
 
     async def _answer(self, model: str, requests: Sequence[Any], terms: Terms) -> Answers:
         return await self._followed(lambda: self.plane.predict(model, requests, terms))
+
+    async def _step(self, session: Session, values: Array, want: Want) -> SequenceReply:
+        self.plane.sessions.deliver(session, session.step)  # whoever asks again has the last reply
+        return await self.plane.sessions.step(session, values, Terms(), want)
 
     async def _followed(self, do: Callable[[], Awaitable[T]]) -> T:
         """What ``do()`` returns, by what the registry says now."""

@@ -12,6 +12,8 @@ from foretoken.cli import (
     models,
     predict,
     serve,
+    snapshots,
+    stream,
     tokens,
     train,
     transfer,
@@ -31,11 +33,13 @@ app.add_typer(models.app, name="models")
 models.app.command("import")(transfer.import_model)
 models.app.command("export")(transfer.export_model)
 app.add_typer(contexts.app, name="contexts")
+app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(tokens.app, name="tokens")
 app.command("predict")(predict.predict)
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
 app.command("watch")(watch.watch)
+app.command("stream")(stream.stream)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
 app.command("backup")(backup.backup)

@@ -447,7 +447,7 @@ class Client:
         return begun(self._transport, asked, self._seconds(timeout))
 
     def snapshots(self, model: str | None = None, *, timeout: float | None = None) -> list[Record]:
-        """Your snapshots, or those of one model, by digest."""
+        """Your snapshots, or those of one model, the last used first."""
         return self._run(snapshots.snapshots(model), timeout)
 
     def snapshot(

@@ -67,7 +67,7 @@ def snapshot(digest: Kept, *, include_bytes: bool) -> Steps[Snapshot]:
 
 
 def snapshots(model: str | None) -> Steps[list[SnapshotRecord]]:
-    """All snapshots of the caller, or those of one model, by digest."""
+    """All snapshots of the caller, or those of one model, the last used first."""
     found: list[SnapshotRecord] = []
     after = None
     while True:

@@ -16,7 +16,6 @@ from foretoken.records import SnapshotRecord
 from foretoken.server.doors.status import describe
 from foretoken.server.doors.tables import option_value
 from foretoken.server.doors.telling import Tell
-from foretoken.server.registry.loaded import Loaded
 from foretoken.server.sessions.room import recurrent
 from foretoken.server.sessions.session import Continue, Resume, Session, SessionOptions, Want
 
@@ -30,7 +29,6 @@ __all__ = [
     "snapshot",
     "unkept",
     "want_of",
-    "width",
 ]
 
 _WANTS: tuple[Want, ...] = ("every", "last", "nothing")
@@ -108,13 +106,6 @@ def resume_of(said: wire.SequenceOpen) -> Resume | None:
 # -- to messages ----------------------------------------------------------------------------------
 
 
-def width(loaded: Loaded) -> int:
-    """Numbers of an observation, D: as long as the rows of the input that all steps have."""
-    (step,) = (g for g in loaded.family.graphs(loaded.config) if g.name == "step")
-    dims = next(tensor.dims for tensor in step.inputs if tensor.name == "x")
-    return 1 if len(dims) == 1 else int(dims[1])
-
-
 def opened(session: Session) -> wire.Opened:
     """A session that begins, or goes on."""
     state = recurrent(session.loaded).start()
@@ -132,7 +123,7 @@ def opened(session: Session) -> wire.Opened:
         durable_step=session.durable_step,
         state_nbytes=sum(array.nbytes for array in state.values()),
         options=options,
-        width=width(session.loaded),
+        width=session.width,
     )
 
 

@@ -79,3 +79,11 @@ class Session:
     def version(self) -> Version:
         """That answers."""
         return self.loaded.version
+
+    @property
+    def width(self) -> int:
+        """Numbers of an observation, D: as long as a row of the input ``x`` that all steps have."""
+        graphs = self.loaded.family.graphs(self.loaded.config)
+        (step,) = (graph for graph in graphs if graph.name == "step")
+        dims = next(tensor.dims for tensor in step.inputs if tensor.name == "x")
+        return 1 if len(dims) == 1 else int(dims[1])
