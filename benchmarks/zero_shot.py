@@ -75,7 +75,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--origins", type=int, default=97, help="at which all are compared")
+    parser.add_argument("--origins", type=int, default=49, help="at which all are compared")
     parser.add_argument("--refit", type=int, default=1, help="origins from one fit to the next")
     parser.add_argument("--model", type=Path, help="artefact folder; default: the bundled one")
     parser.add_argument("--plot", type=Path, default=PICTURE, help="draw one forecast here")

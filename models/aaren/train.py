@@ -56,7 +56,9 @@ PRESETS = {
         batch=8,
     ),
     "small": Preset(
-        AarenConfig(decay=geometric(8)), replace(_BF16, max_minutes=84, lr=2e-3), batch=16
+        AarenConfig(decay=geometric(8)),
+        replace(_BF16, max_minutes=84, lr=2e-3, fp32_tail=0.08),
+        batch=16,
     ),
     "base": Preset(
         AarenConfig(width=256, layers=6, mlp=1024, decay=geometric(8)),
