@@ -23,9 +23,9 @@ import trustme
 
 from foretoken import Client
 from foretoken.errors import ForetokenError, Unavailable
-from foretoken.models.catalog import bundled
 from foretoken.proto import curves, health
 from foretoken.proto import grpc_service as oip
+from tests import boxed
 from tests.serving import COMMAND, Server, alive, serving
 
 CURVE = [0.31, 0.45, 0.53, 0.59, 0.63, 0.66]
@@ -154,7 +154,7 @@ def test_all_doors_are_open(server):
         assert check(health.HealthCheckRequest(service="lcpfn")).status == serving_status
         assert check(health.HealthCheckRequest()).status == serving_status
     with Client(server.address) as client:
-        assert [model.name for model in client.models()] == sorted(bundled())
+        assert [model.name for model in client.models()] == boxed.names()
 
 
 def test_workers_are_small_and_have_no_torch(server):
