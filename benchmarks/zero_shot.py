@@ -1,14 +1,14 @@
 """Zero-shot forecasts of ETTh1's oil temperature: aaren-forecast, seasonal naive, smoothing.
 
-    python -m benchmarks.zero_shot [--origins N] [--refit N] [--model FOLDER] [--plot FILE]
+    python -m benchmarks.zero_shot [--origins N] [--model FOLDER] [--plot FILE]
 
 The bundled model has never seen a measured series; it is streamed the whole series once, value by
 value, and answers at every hour of the last four months, the test split of the literature. The
 others forecast from some of the same origins: the last day again with quantiles of how wrong that
 was in the weeks before, and exponential smoothing of the last four weeks (statsmodels' ETS with a
-season of 24, without a trend and with a damped one), fitted anew at every ``refit``-th of these
-origins and filtered at the others. Weighted quantile loss: the sum of twice the pinball loss over
-that of |values|, mean of the deciles. Needs ../shared/data.
+season of 24, without a trend and with a damped one), fitted anew at every origin. Weighted quantile
+loss: the sum of twice the pinball loss over that of |values|, mean of the deciles. Needs
+../shared/data.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main() -> None:
     made = {
         "aaren-forecast": answers[origins],
         "seasonal naive": naive(y, origins),
-        "ETS(A,N,A)": smoothed(y, origins, args.refit, damped=False),
-        "ETS(A,Ad,A)": smoothed(y, origins, args.refit, damped=True),
+        "ETS(A,N,A)": smoothed(y, origins, damped=False),
+        "ETS(A,Ad,A)": smoothed(y, origins, damped=True),
     }
     figures = {name: losses(y, origins, q) for name, q in made.items()}
     whole = {
@@ -68,15 +68,14 @@ def main() -> None:
     show(f"{len(origins)} origins", figures)
     show(f"all {len(every)} origins", whole)
     plot(args.plot, y, origins[len(origins) // 2], len(origins) // 2, made, LEVELS)
-    settings = {"levels": LEVELS.round(1).tolist(), "refit": args.refit}
+    settings = {"levels": LEVELS.round(1).tolist(), "fitted_hours": FITTED}
     counts = {"origins": len(origins), "all_origins": len(every)}
     keep("zero_shot", {**settings, **counts, "figures": figures, "figures_all": whole})
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--origins", type=int, default=49, help="at which all are compared")
-    parser.add_argument("--refit", type=int, default=1, help="origins from one fit to the next")
+    parser.add_argument("--origins", type=int, default=145, help="at which all are compared")
     parser.add_argument("--model", type=Path, help="artefact folder; default: the bundled one")
     parser.add_argument("--plot", type=Path, default=PICTURE, help="draw one forecast here")
     return parser.parse_args()
@@ -110,7 +109,7 @@ def naive(y: Floats, origins: NDArray[np.intp]) -> Floats:
     return out
 
 
-def smoothed(y: Floats, origins: NDArray[np.intp], refit: int, *, damped: bool) -> Floats:
+def smoothed(y: Floats, origins: NDArray[np.intp], *, damped: bool) -> Floats:
     """Additive exponential smoothing of the weeks before each origin; normal quantiles."""
     import pandas as pd  # noqa: PLC0415
     from scipy.stats import norm  # noqa: PLC0415
@@ -127,9 +126,8 @@ def smoothed(y: Floats, origins: NDArray[np.intp], refit: int, *, damped: bool) 
                 seasonal="add",
                 seasonal_periods=SEASON,
             )
-            if i % refit == 0:
-                fitted = model.fit(disp=False).params
-            ahead = model.smooth(fitted).get_prediction(start=FITTED, end=FITTED + MOST - 1)
+            fitted = model.fit(disp=False)
+            ahead = fitted.get_prediction(start=FITTED, end=FITTED + MOST - 1)
         mean, std = np.asarray(ahead.predicted_mean), np.sqrt(np.asarray(ahead.forecast_variance))
         out[i] = mean + norm.ppf(LEVELS)[:, None] * std
     return out
