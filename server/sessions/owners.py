@@ -24,7 +24,7 @@ FILE = "sequences.db"
 LOST = 0  # in the place of a worker: the state went with the worker that had it
 PARKED = -1  # nobody has it, but its state may be in the store
 ALONE = 1  # number of a worker that has no others beside it
-PATIENCE = 1.0  # seconds that another worker's statement may take
+PATIENCE = 5.0  # seconds that another worker's statement may take, on the busiest of machines
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS claims (

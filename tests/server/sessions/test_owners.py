@@ -11,6 +11,7 @@ import pytest
 
 from foretoken.errors import Unavailable
 from foretoken.server.sessions.owners import LOST, PARKED, Claim, Owners, settle
+from tests.server.sessions.claiming import claim_for_ever, compete
 
 
 @pytest.fixture
@@ -115,16 +116,6 @@ def test_a_folder_that_is_not_there_is_told(tmp_path):
         Owners(tmp_path / "none" / "sequences.db")
 
 
-def compete(path, number, keys, won):
-    claims = Owners(path, number)
-    for key in keys:
-        if claims.add(key, str(number)) or (
-            (found := claims.find(key)).worker <= 0 and claims.take(key, found)
-        ):
-            won.put((key, number))
-    claims.close()
-
-
 def test_of_many_workers_one_gets_each(path):
     """Half of the keys are new, half are parked."""
     claims = Owners(path, 99)
@@ -147,14 +138,6 @@ def test_of_many_workers_one_gets_each(path):
     assert set(wins.values()) == {1}
     assert won.empty()
     claims.close()
-
-
-def claim_for_ever(path):
-    claims = Owners(path, 5)
-    i = 0
-    while True:
-        claims.add(f"key-{i}", "s")
-        i += 1
 
 
 def test_a_worker_that_is_killed_in_the_midst_stops_nobody(path):
