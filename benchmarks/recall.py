@@ -8,7 +8,9 @@ they lie in runs/recall-<name>. ``--train`` trains what is missing there, or goe
 stopped (one core, minutes to hours); without it nothing is trained, and what is missing is told.
 
 All are asked for the same held-out sequences, of a seed that no training uses: N of each number of
-pairs, every pair asked for once. The state is what one sequence needs between two tokens.
+pairs, every pair asked for once. In another game, which nobody was trained for, all keys come again
+with another value before they are asked for, and the later one is right. The state is what one
+sequence needs between two tokens.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from foretoken.models.artefact import Artefact
 from foretoken.models.catalog import bundled
 from foretoken.models.deltanet import FAMILY
 from foretoken.models.deltanet.model import LanguageModel
-from foretoken.models.deltanet.recall import recall
+from foretoken.models.deltanet.recall import NONE, recall
 from foretoken.models.deltanet.train import Lessons, RecallTask, accuracy
 from foretoken.models.training import Recipe, train
 from foretoken.server.publish import quantised
@@ -106,6 +108,11 @@ def row(module: LanguageModel, lessons: Lessons, sequences: int) -> dict[str, An
             str(n * length): asked(module, sequences // n, n * length, most, lessons.vocab)
             for n in LONGER
         },
+        "replaced": {
+            str(P): replaced(module, sequences, P, lessons.vocab)
+            for P in lessons.measured()
+            if length >= 5 * P
+        },
     }
 
 
@@ -131,6 +138,20 @@ def asked(module: Model, sequences: int, T: int, P: int, vocab: int) -> float:
     tokens, answers = recall(sequences, T, P, vocab, generator)
     parts = zip(tokens.split(BATCH), answers.split(BATCH), strict=True)
     return float(np.mean([accuracy(module, *part) for part in parts]))
+
+
+@torch.no_grad()
+def replaced(module: Model, sequences: int, P: int, vocab: int) -> float:
+    """The share of later values that are said, of P keys that all had another one before."""
+    generator = torch.Generator().manual_seed(SEED - P)
+    half = vocab // 2
+    order = [torch.rand(sequences, n, generator=generator).argsort(1) for n in (half - 1, half)]
+    keys, values = 1 + order[0][:, :P], half + order[1][:, : 2 * P]
+    pairs = [torch.stack([keys, v], dim=2).flatten(1) for v in values.split(P, dim=1)]
+    tokens = torch.cat([*pairs, keys], dim=1)
+    answers = torch.full_like(tokens, NONE)
+    answers[:, -P:] = values[:, P:]
+    return accuracy(module, tokens, answers)
 
 
 def int8(artefact: Artefact, lessons: Lessons, sequences: int) -> dict[str, Any]:
@@ -164,6 +185,9 @@ def show(rows: Mapping[str, Any], lessons: Lessons) -> None:
         cells += [f"{100 * row['longer'][str(T)]:.1f} %" for T in lengths]
         cells.append(f"{row['state_bytes']:,}" + ("+" if row["state_grows"] else " "))
         print(f"{name:16}" + "".join(f"{c:>12}" for c in (*cells, f"{row['parameters']:,}")))
+    for name, row in rows.items():
+        shares = ", ".join(f"{P}: {100 * share:.1f} %" for P, share in row["replaced"].items())
+        print(f"{name}, of keys with a second value: {shares}")
     print(
         f"{lessons.length} tokens; longer: {pairs[-1]} pairs; state in bytes, + grows with tokens"
     )
