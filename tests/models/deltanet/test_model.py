@@ -16,7 +16,7 @@ from foretoken.models.layers.mixers.gru import GRU
 from foretoken.server.publish import publish, quantised
 from tests.published import randomised
 
-GATED = {**FAMILY.small, "gated": True}
+GATED = {**FAMILY.small, "gated": True, "heads": 1}
 both = pytest.mark.parametrize("config", [FAMILY.small, GATED], ids=["plain", "gated"])
 
 
