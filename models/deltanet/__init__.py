@@ -48,7 +48,7 @@ class DeltaNetFamily:
     recipe = Recipe(
         presets={
             "nano": "16 pairs in 128 tokens; one CPU core, five minutes",
-            "small": "64 pairs in 256 tokens; one CPU core, half an hour",
+            "small": "64 pairs in 256 tokens; one CPU core, half an hour; deltanet-recall",
             "base": "256 pairs in 1,024 of 4,096 tokens; one large GPU, an hour",
         },
         options=(

@@ -12,6 +12,7 @@ from foretoken.models.deltanet import FAMILY
 from foretoken.models.deltanet.recall import NONE, recall
 from foretoken.models.tasks import SequenceRequest
 from foretoken.server.engine.drive import alone
+from foretoken.server.registry.bundled import bundled_name
 from foretoken.server.runtimes.onnx import OnnxRuntime
 
 
@@ -80,5 +81,6 @@ def test_a_value_said_anew_replaces_the_old_one(answered):
 
 def test_it_is_small_enough_for_the_box_and_says_how_it_was_trained(artefact):
     assert sum(path.stat().st_size for path in artefact.files.values()) <= 1.5 * 2**20
+    assert bundled_name(artefact) == "deltanet-recall"
     assert artefact.training["held_out"]["accuracy_64"] >= 0.99
     assert artefact.training["lessons"]["vocab"] == artefact.config["vocab"] == 256
