@@ -6,21 +6,25 @@ Every side gets the same load from the same generator: streams with a session ea
 which sends its next message when the last is answered, with a token and a request id. The plain
 server parses each message and makes a reply as large as ours, on asyncio's own loop and on uvloop,
 and does nothing else. Ours runs as ``foretoken serve`` does, and every message steps the model:
-once, or 32 times where the message has 32 observations. Then one stream has 256 sessions. A round
-measures each side once, its server alive alone; medians are told. The server has a core, the
-generator another: where the generator's share of its core nears one, it is the limit, and the
-processor time of a message says more than their rate.
+once, or 32 times where the message has 32 observations. Then one stream has 256 sessions. Where
+perf_analyzer is installed, it streams sequences through the Open Inference Protocol; its replies
+are the model's whole forecasts, which are larger. A round measures each side once, its server alive
+alone; medians are told. The server has a core, the generator another: where the generator's share
+of its core nears one, it is the limit, and the processor time of a message says more than their
+rate.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import keep
+from benchmarks.load import peers
 from benchmarks.load.house import serving
 from benchmarks.load.processes import CLIENT, ROOT, Watched, free_port, pinned, started
 from benchmarks.load.talking import Heard, Talk, opened
@@ -105,6 +110,9 @@ class Bench:
             with self._ours() as (watched, talk):
                 for name, each, steps in self._talks(talk):
                     taken.setdefault(name, []).append(one(watched, each, steps))
+                if peers.PERF_ANALYZER.exists():
+                    found = self._analysed(watched, talk)
+                    taken.setdefault("ours, perf_analyzer", []).append(found)
         return {name: medians(each) for name, each in taken.items()}
 
     def _talks(self, talk: Talk) -> Iterator[tuple[str, Talk, int]]:
@@ -119,6 +127,29 @@ class Bench:
             channels=1,
         )
         yield f"ours, {SESSIONS} sessions", several, 1
+
+    def _analysed(self, watched: Watched, talk: Talk) -> Round:
+        """As perf_analyzer says, in windows of half a second until three agree."""
+        report = self._scratch / "report.csv"
+        command = [
+            *(peers.PERF_ANALYZER, "-m", self._opening.model, "-i", "grpc", "-u", talk.target),
+            *("--streaming", "--shape", "values:1,1", "--input-data", "zero", "-f", report),
+            *("--concurrency-range", STREAMS, "--sequence-length", 1000, "-p", 500, "-s", 999),
+            *(part for key, value in talk.metadata for part in ("-H", f"{key}:{value}")),
+        ]
+        before, began = watched.cpu(), time.monotonic()
+        subprocess.run(
+            pinned([str(each) for each in command], [CLIENT]),
+            env=peers.environment(),
+            check=True,
+            capture_output=True,
+        )
+        used, seconds = watched.cpu() - before, time.monotonic() - began
+        with report.open(newline="") as f:
+            (row,) = csv.DictReader(f)
+        rate = float(row["Inferences/Second"])
+        p50, p99 = (float(row[f"p{level} latency"]) / 1000 for level in (50, 99))
+        return Round(rate, rate, 1e6 * used / (rate * seconds), p50, p99, float("nan"))
 
     @contextmanager
     def _plain(self, *options: str) -> Iterator[tuple[Watched, Talk]]:
@@ -182,6 +213,8 @@ def show(result: Mapping[str, Any]) -> None:
             f"{base['cpu_us'] / row['cpu_us']:8.2f} {row['p50']:7.2f} {row['p99']:7.2f} "
             f"{row['generator']:9.2f}"
         )
+    if "ours, perf_analyzer" not in sides:
+        print(peers.ABSENT)
     many = sides["ours, 32 steps"]
     print(
         f"\nmessages a second: {alone['rate'] / base['rate']:.2f} of the plain stream's "
