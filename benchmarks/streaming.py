@@ -6,10 +6,10 @@
 "sequence": Aaren beside a K/V-cached Transformer and a GRU, stacks of the same blocks and width in
 plain torch, with random weights; they take turns after every hundred tokens. Counted are seconds so
 far and bytes of state: of the Transformer all that its cache has allocated, which doubles when it
-is full. "batched": aaren-forecast's network, with random weights, steps 1 to 4,096 sequences at
-once: in one batch of plain torch, in the engine's slots around ONNX Runtime, and as sessions of a
-plane, one message and one reply each; beside what the products alone and the bytes alone would
-take, measured in the same run. All on one thread.
+is full. "batched": aaren-forecast's network, and one with blocks of the paper's size, with random
+weights, step 1 to 4,096 sequences at once: in one batch of plain torch, in the engine's slots
+around ONNX Runtime, and as sessions of a plane, one message and one reply each; beside what the
+products alone and the bytes alone would take, measured in the same run. All on one thread.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from typing import Any
 import torch
 
 from benchmarks.common import keep
-from benchmarks.stepping.batched import SIZES, compared
+from benchmarks.stepping.batched import LARGEST, SIZES, compared
+from benchmarks.stepping.batched import PAPER as PAPER_MODEL
+from benchmarks.stepping.batched import SERVED as SERVED_MODEL
 from benchmarks.stepping.plot import plot
 from benchmarks.stepping.sequence import PAPER, SERVED, run
 
@@ -46,10 +48,12 @@ def main() -> None:
             plot(args.plot, found, CHUNK)
         result["sequence"] = {"steps": steps, "every": CHUNK, "shapes": found}
     if args.part != "sequence":
-        with tempfile.TemporaryDirectory() as scratch:
-            batched = compared(Path(scratch), SIZES, 3 if args.quick else args.rounds)
-        show_batched(batched)
-        result["batched"] = {"aim": AIM, **batched}
+        rounds = 3 if args.quick else args.rounds
+        result["batched"] = {"aim": AIM, "largest_batch": LARGEST}
+        for name, config in {"aaren-forecast": SERVED_MODEL, "width 512": PAPER_MODEL}.items():
+            with tempfile.TemporaryDirectory() as scratch:
+                result["batched"][name] = compared(config, SIZES, rounds, Path(scratch))
+            show_batched(name, result["batched"][name])
     if args.part is None and not args.quick:
         keep("streaming", {"threads": 1, "load": os.getloadavg(), **result})
 
@@ -78,10 +82,8 @@ def show_sequence(name: str, sides: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def show_batched(found: Mapping[str, Any]) -> None:
-    print(
-        f"\nsteps/s in batches, and of the tighter bound; a copy runs {found['copy_gb_s']:.1f} GB/s"
-    )
+def show_batched(model: str, found: Mapping[str, Any]) -> None:
+    print(f"\n{model}: steps/s, and of the tighter bound; copies run {found['copy_gb_s']:.1f} GB/s")
     names = ("torch", "slots", "sessions")
     head = (*names, "GEMM bound", "byte bound")
     print(f"{'sequences':>10}" + "".join(f"{title:>18}" for title in head))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import gemm, interleaved
 from foretoken.models.aaren import FAMILY
+from foretoken.models.aaren.config import AarenConfig
 from foretoken.models.aaren.model import build
 from foretoken.models.aaren.train import PRESETS
 from foretoken.models.artefact import WEIGHTS, Artefact
@@ -34,29 +35,33 @@ from foretoken.server.sessions.session import Session
 from foretoken.server.settings import load_settings
 from foretoken.server.terms import Terms
 
-__all__ = ["SIZES", "compared"]
+__all__ = ["LARGEST", "PAPER", "SERVED", "SIZES", "compared"]
 
 SIZES = (1, 16, 256, 4096)
 LARGEST = 1024  # rows of a batch of the engine, by default
 COPIED = 1 << 28  # bytes, beyond every cache
-CONFIG = PRESETS["small"].config  # of aaren-forecast
+SERVED = PRESETS["small"].config  # of aaren-forecast
+PAPER = replace(SERVED, width=512, mlp=2048)  # its blocks are as large as the paper's
 Floats = NDArray[np.float64]
 Side = Callable[[int], None]
 """Steps all sequences so many times."""
 
 
-def compared(folder: Path, sizes: Sequence[int], rounds: int) -> dict[str, Any]:
+def compared(
+    config: AarenConfig, sizes: Sequence[int], rounds: int, folder: Path
+) -> dict[str, Any]:
     """Steps per second of each side at each size, and what the machine's limits would allow."""
     torch.manual_seed(0)
-    module = build(CONFIG).eval()
+    module, given = build(config).eval(), asdict(config)
     save_file(module.state_dict(), folder / WEIGHTS)
-    given = Artefact("aaren", asdict(CONFIG), {WEIGHTS: folder / WEIGHTS})
-    artefact = publish(given, folder / "published")
+    artefact = Artefact("aaren", given, {WEIGHTS: folder / WEIGHTS})
+    artefact = publish(artefact, folder / "published")
     executable = OnnxRuntime().load(artefact, FAMILY, threads=1)
-    start = FAMILY.predictor(asdict(CONFIG), {}).start()
-    step = next(g for g in FAMILY.graphs(asdict(CONFIG)) if g.name == "step")
+    start = FAMILY.predictor(given, {}).start()
+    step = next(g for g in FAMILY.graphs(given) if g.name == "step")
     settings = load_settings(threads=1, sessions=2 * max(sizes))
-    found: dict[str, Any] = {"largest_batch": LARGEST, "copy_gb_s": copying() / 1e9, "sizes": {}}
+    bandwidth = copying()
+    found: dict[str, Any] = {"config": given, "copy_gb_s": bandwidth / 1e9, "sizes": {}}
     with Registry.open(folder / "data") as registry, LocalPlane(registry, settings) as plane:
         registry.register("aaren-forecast", artefact)
         sessions = plane.run(opened(plane, max(sizes)))
@@ -69,7 +74,7 @@ def compared(folder: Path, sizes: Sequence[int], rounds: int) -> dict[str, Any]:
                 "sessions": Pushed(plane, sessions[:B], x),
             }
             seconds = timed(sides, rounds, max(256 // B, 1))
-            bounds = limits(module, step, B, found["copy_gb_s"] * 1e9)
+            bounds = limits(module, step, B, bandwidth)
             found["sizes"][B] = row(B, seconds, bounds)
     return found
 
