@@ -9,8 +9,8 @@ the seven channels by itself, 192 hours ahead, of which the first 24, 96 and all
 and absolute errors of the median, of values standardised by the training months, at every origin of
 the four test months. Each origin has seen 336 to 383 hours. ``windows`` are how many hours a token
 holds: with 192, as in the model that is served, a linear forecast from the token alone goes far;
-with 24, the mixer has to remember. The recipe was chosen on the validation months. A run that was
-stopped is resumed, one that ended is read. Needs ../shared/data.
+with 24, the mixer has to remember. Steps and learning rate were chosen on the validation months,
+with Aaren. A run that was stopped is resumed, one that ended is read. Needs ../shared/data.
 """
 
 from __future__ import annotations
