@@ -135,7 +135,9 @@ def test_calls_to_one_worker_are_bounded(tmp_path, log, run):
         async with two(tmp_path, log, most=5) as (one, other):
             other.free.clear()
             coming = [asyncio.ensure_future(one.ask(2, ANYONE, b"x")) for _ in range(9)]
-            await asyncio.sleep(0.1)
+            async with asyncio.timeout(30):  # four are refused, and the others wait
+                while other.running < 5 or sum(each.done() for each in coming) < 4:
+                    await asyncio.sleep(0.01)
             assert other.running == 5
             other.free.set()
             done = await asyncio.gather(*coming, return_exceptions=True)
