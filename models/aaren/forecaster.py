@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn import functional
 
 from foretoken.models.aaren.anomaly import surprise
 from foretoken.models.aaren.config import AarenConfig
@@ -154,9 +154,11 @@ class Forecaster(nn.Module):
 
     def _token(self, v: View, told: Tensor) -> Tensor:
         """[..., W]."""
-        with exactly(told):
-            h = self.embed_in(torch.cat([v.inputs, told], dim=-1))
-        out: Tensor = self.embed_out(gelu(h))
+        with exactly(told):  # also where weights are kept in bfloat16
+            first = self.embed_in
+            inputs = torch.cat([v.inputs, told], dim=-1)
+            h = functional.linear(inputs, first.weight.float(), first.bias.float())
+        out: Tensor = self.embed_out(functional.gelu(h))
         return out
 
     def _quantiles(self, h: Tensor, v: View) -> Tensor:

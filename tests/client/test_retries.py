@@ -80,7 +80,12 @@ def test_a_server_that_comes_back_is_found(ask, free_port):
 
 
 def test_every_method_of_ours_is_known_to_be_safe_or_not():
-    services = (("curves", "Curves"), ("registry", "Registry"), ("tabular", "Tabular"))
+    services = (
+        ("curves", "Curves"),
+        ("registry", "Registry"),
+        ("sequences", "Sequences"),
+        ("tabular", "Tabular"),
+    )
     for path, name in services:
         declared = service(f"foretoken/v1/{path}.proto", name).methods_by_name
         ours = {m.name for m in METHODS.values() if m.service == f"foretoken.v1.{name}"}
@@ -88,6 +93,7 @@ def test_every_method_of_ours_is_known_to_be_safe_or_not():
     changing = {m.name for m in METHODS.values() if not m.safe}
     assert changing == {
         "Watch",
+        "Stream",
         "PredictStream",
         "Register",
         "SetAlias",

@@ -31,7 +31,9 @@ from foretoken.server.terms import Caller, Scope, Terms
 
 ANYONE = Terms()
 MESSAGE = 1 << 20
-TERMS = Terms(Caller("ann", frozenset([Scope.PREDICT]), "t"), time.monotonic() + 60, 3, "k", "r-1")
+TERMS = Terms(
+    Caller("ann", frozenset([Scope.PREDICT]), "t"), time.monotonic() + 86400, 3, "k", "r-1"
+)
 
 
 @pytest.fixture

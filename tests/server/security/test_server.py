@@ -87,11 +87,16 @@ def test_a_change_is_known_to_all_workers_when_the_call_returns(server, channels
     first, *others = [RegistryWire(channel, secret) for channel in channels]
     for number in range(1, 4):
         assert first.register("mine", LCPFN).number == number
-        assert {caller("List").models[1].latest for caller in others} == {number}
+        assert {mine(caller).latest for caller in others} == {number}
     first("Unload", name="mine")
-    assert {caller("List").models[1].served for caller in others} == {False}
+    assert {mine(caller).served for caller in others} == {False}
     first("Load", name="mine")
-    assert {caller("List").models[1].served for caller in others} == {True}
+    assert {mine(caller).served for caller in others} == {True}
+
+
+def mine(caller):
+    (found,) = [model for model in caller("List").models if model.name == "mine"]
+    return found
 
 
 def test_tenants_are_strangers_in_all_workers(server, channels):
