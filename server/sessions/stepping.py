@@ -30,9 +30,10 @@ from foretoken.server.registry.loaded import Loaded
 from foretoken.server.sessions.session import Session
 from foretoken.server.sessions.work import Visit, Work
 
-__all__ = ["CHUNK", "FIXED", "Stepper", "expect_fitting"]
+__all__ = ["CHUNK", "FIXED", "ROWS", "Stepper", "expect_fitting"]
 
 CHUNK = 128  # observations of a session in one batch at most
+ROWS = 256  # of a batch of steps at most: with more, a layer's outputs leave the caches
 FIXED = 16  # rows of a batch of deterministic sessions, with whatever they are filled up
 CANDIDATES = 512  # waiting sessions that are looked at for one batch of scans
 LETTER = "T"
@@ -135,8 +136,8 @@ class Stepper:
 
     def expect(self, count: int) -> float:
         """Seconds until so many observations more would be answered, as far as costs are known."""
-        step, budget = self._lane("step"), self._lane("step").limits.batch_tokens
-        return step.cost.sure(budget) * (self.waiting + count) / budget
+        rows = self._rows()
+        return self._lane("step").cost.sure(rows) * (self.waiting + count) / rows
 
     # -- batches ----------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ class Stepper:
         if kind == "scan":
             picked = self._alike(ready)
         else:
-            most = FIXED if kind == "fixed" else self._lane("step").limits.batch_tokens
+            most = FIXED if kind == "fixed" else self._rows()
             picked = [ready.popleft() for _ in range(min(most, len(ready)))]
         self._queued.difference_update(picked)
         return picked
@@ -352,6 +353,9 @@ class Stepper:
                 version.name, version.number, work.queued, work.compute, now - work.arrived, error
             )
         )
+
+    def _rows(self) -> int:
+        return min(ROWS, self._lane("step").limits.batch_tokens)
 
     def _lane(self, graph: str) -> Lane:
         return self.loaded.lanes[graph]
