@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from benchmarks.common import keep
-from benchmarks.stepping.batched import LARGEST, SIZES, compared
 from benchmarks.stepping.batched import PAPER as PAPER_MODEL
+from benchmarks.stepping.batched import ROWS, SIZES, compared
 from benchmarks.stepping.batched import SERVED as SERVED_MODEL
 from benchmarks.stepping.plot import plot
 from benchmarks.stepping.sequence import PAPER, SERVED, run
@@ -49,7 +49,7 @@ def main() -> None:
         result["sequence"] = {"steps": steps, "every": CHUNK, "shapes": found}
     if args.part != "sequence":
         rounds = 3 if args.quick else args.rounds
-        result["batched"] = {"aim": AIM, "largest_batch": LARGEST}
+        result["batched"] = {"aim": AIM, "rows_of_a_batch": ROWS}
         for name, config in {"aaren-forecast": SERVED_MODEL, "width 512": PAPER_MODEL}.items():
             with tempfile.TemporaryDirectory() as scratch:
                 result["batched"][name] = compared(config, SIZES, rounds, Path(scratch))

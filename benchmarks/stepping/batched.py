@@ -32,13 +32,14 @@ from foretoken.server.publish import publish
 from foretoken.server.registry.registry import Registry
 from foretoken.server.runtimes.onnx import OnnxRuntime
 from foretoken.server.sessions.session import Session
+from foretoken.server.sessions.stepping import ROWS
 from foretoken.server.settings import load_settings
 from foretoken.server.terms import Terms
 
-__all__ = ["LARGEST", "PAPER", "SERVED", "SIZES", "compared"]
+__all__ = ["PAPER", "ROWS", "SERVED", "SIZES", "compared"]
 
 SIZES = (1, 16, 256, 4096)
-LARGEST = 1024  # rows of a batch of the engine, by default
+FASTEST = 1024  # rows of a product
 COPIED = 1 << 28  # bytes, beyond every cache
 SERVED = PRESETS["small"].config  # of aaren-forecast
 PAPER = replace(SERVED, width=512, mlp=2048)  # its blocks are as large as the paper's
@@ -102,8 +103,8 @@ class Slotted:
 
     def __call__(self, times: int) -> None:
         for _ in range(times):
-            for at in range(0, len(self.x), LARGEST):
-                part = slice(at, at + LARGEST)
+            for at in range(0, len(self.x), ROWS):
+                part = slice(at, at + ROWS)
                 self.slots.run(self.graph, {"x": self.x[part]}, self.taken[part])
 
 
@@ -152,21 +153,21 @@ def copying() -> float:
 def limits(module: nn.Module, step: Graph, B: int, bandwidth: float) -> dict[str, float]:
     """Seconds that one step of B sequences takes at least: for its products, and for its bytes.
 
-    Products are measured at the engine's batches in ONNX Runtime on one thread. Bytes are weights,
-    once a batch; states, read and written; inputs and outputs.
+    Products are measured in ONNX Runtime on one thread, a thousand rows at a time, when they are
+    fastest. Bytes are weights, once; states, read and written; inputs and outputs.
     """
-    batches, rows = -(-B // LARGEST), min(B, LARGEST)
+    rows = min(B, FASTEST)
     shapes = [(m.in_features, m.out_features) for m in module.modules() if isinstance(m, nn.Linear)]
     shapes += [(p.shape[1], p.shape[0]) for n, p in module.named_parameters() if n == "experts"]
     calls = {shape: gemm(rows, *shape, threads=1)[0] for shape in set(shapes)}
     seconds = interleaved({str(shape): call for shape, call in calls.items()}, 9)
-    product = batches * sum(seconds[str(shape)] for shape in shapes)
+    product = B / rows * sum(seconds[str(shape)] for shape in shapes)
     weights = sum(p.nbytes for p in module.parameters())
     each = sum(
         np.dtype(t.dtype).itemsize * int(np.prod([d for d in t.dims if isinstance(d, int)]))
         for t in (*step.inputs, *step.outputs, *step.reads, *step.writes)
     )
-    return {"gemm": product, "bytes": (batches * weights + B * each) / bandwidth}
+    return {"gemm": product, "bytes": (weights + B * each) / bandwidth}
 
 
 def row(B: int, seconds: Mapping[str, float], bounds: Mapping[str, float]) -> dict[str, Any]:
