@@ -39,7 +39,7 @@ def no_snapshot(snapshot: str) -> NotFound:
     if not _ID.fullmatch(snapshot):
         return NotFound(
             f"{snapshot[:80]!r} is not the digest of a snapshot, which is {PREFIX} and 64 hex "
-            "digits: give one that taking a snapshot has returned, or that `foretoken sessions "
+            "digits: give one that taking a snapshot has returned, or that `foretoken snapshots "
             "list` shows"
         )
     return NotFound(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,8 +97,3 @@ def _fail(done: asyncio.Future[Any], error: BaseException) -> None:
     if not done.done():
         done.set_exception(error)
         done.exception()  # it counts as heard, even if nobody waits any more
-
-
-def lengths(works: Sequence[Work], most: int) -> list[int]:
-    """How many observations of each are stepped through next, at most ``most``."""
-    return [min(work.left, most) for work in works]
