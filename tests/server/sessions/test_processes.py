@@ -94,7 +94,7 @@ def rounds(store, path, count) -> Counter[str]:
             if words[0] == "kept":
                 assert from_bytes(store.read(words[1], "a")).step == 7
         found["kills"] += 1
-        found["saves of many states acknowledged and there"] += len(said)
+        found["acknowledged saves and snapshots that are there"] += len(said)
         found["saves done but not yet said"] += step > last
     return found
 
