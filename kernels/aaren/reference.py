@@ -15,6 +15,7 @@ __all__ = ["CHUNK", "NOTHING", "recurrence", "scan", "scan_", "softmax", "step",
 
 NOTHING = -1e30  # m before the first step: e^{m − s} is 0, and unlike -inf it never becomes NaN
 CHUNK = 64  # steps of which scores are compared with each other
+LEAST = -80.0  # below it CPUs compute exp through denormal numbers, ten times as long
 
 
 def step(
@@ -163,13 +164,16 @@ def _chunk(
     C = s.shape[2]
     t = torch.arange(C, device=s.device)
     age = t[:, None] - t  # [C, C], of step i at step t
-    bias, held = torch.zeros_like(age, dtype=s.dtype), m[:, :, None].expand_as(s)
+    past = (age >= 0).to(s.dtype)
+    bias, held = torch.zeros_like(past), m[:, :, None].expand_as(s)
     if decay is not None:
         rate = decay.to(s.dtype)[:, None]  # [H, 1]
         bias, held = -rate[:, None] * age, m[:, :, None] - rate * (t + 1)
     scores = s[:, :, None] + bias.masked_fill(age < 0, NOTHING)  # [B, H, C, C]
     top = torch.maximum(scores.detach().amax(-1), held.detach())  # [B, H, C]
-    weights, keep = torch.exp(scores - top[..., None]), torch.exp(held - top)
+    # The largest term of a sum is 1, beside which e^LEAST is lost.
+    weights = torch.exp((scores - top[..., None]).clamp(min=LEAST)) * past
+    keep = torch.exp(held - top)
     us = weights.sum(-1) + keep * u[:, :, None]
     ws = weights @ v + keep[..., None] * w[:, :, None]
     out = ws / us[..., None]

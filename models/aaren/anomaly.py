@@ -24,20 +24,22 @@ def surprise(x: Tensor, quantiles: Tensor, levels: Sequence[float]) -> Tensor:
     ones the tails are exponential, as steep as between the outer two on their side.
 
     Args:
-        x: [...] float64.
+        x: [..., 1] float64.
         quantiles: [..., K] float64, not falling.
         levels: K of them.
+
+    Returns:
+        [...].
     """
     p = torch.tensor(levels, dtype=x.dtype, device=x.device)
-    mass, x = p.diff(), x[..., None]
     low, high = quantiles[..., :-1], quantiles[..., 1:]
     width = (high - low).clamp(min=TINY)
-    above = ((x - low) / width).clamp(0, 1)
-    below = ((high - x) / width).clamp(0, 1)
-    F = levels[0] + (mass * (1 + above - below)).sum(-1) / 2
-    beyond = torch.stack([low[..., 0] - x[..., 0], x[..., 0] - high[..., -1]], dim=-1)
-    ends = torch.stack([width[..., 0], width[..., -1]], dim=-1)
+    above, below = x - low, high - x
+    passed = (0.5 + 0.5 * (above - below) / width).clamp(0, 1)
+    F = levels[0] + passed @ p.diff()
+    beyond = torch.cat([-above[..., :1], -below[..., -1:]], dim=-1).clamp(min=0)
+    ends = torch.cat([width[..., :1], width[..., -1:]], dim=-1)
     steep = [math.log10(levels[1] / levels[0]), math.log10((1 - levels[-2]) / (1 - levels[-1]))]
-    tail = beyond.clamp(min=0) / ends * torch.tensor(steep, dtype=x.dtype, device=x.device)
+    tail = (beyond / ends) @ torch.tensor(steep, dtype=x.dtype, device=x.device)
     inside = -torch.log10((2 * torch.minimum(F, 1 - F)).clamp(TINY, 1))
-    return (inside + tail.sum(-1)).clamp(0, MOST)
+    return (inside + tail).clamp(0, MOST)

@@ -95,30 +95,30 @@ class Forecaster(nn.Module):
         """
         *mixed, window, seen, sums, ahead = state
         after = torch.cat([window[:, 1:], x], dim=1)
-        v = view(after, seen + 1)
-        terms = torch.stack([torch.ones_like(v.loc), x[:, 0], v.scale.log()], dim=-1)
-        sums = added(sums, terms)
-        told = features(v, seen + 1, sums, self.config.window)
-        h, new = self.stack.step(self._token(v, told), self._named(mixed))
-        z = self._quantiles(h, v)
-        anomaly = surprise(x[:, 0], ahead, self.config.levels) * (seen > 0)
-        ahead = v.loc[:, None] + v.scale[:, None] * z[:, :, 0].double()
-        return (z, v.loc, v.scale, anomaly.float(), *new.values(), after, seen + 1, sums, ahead)
+        count = seen + 1
+        v = view(after, count[:, None])
+        sums = added(sums, _terms(x, v))
+        h, new = self.stack.step(self._token(v, features(v, sums)), self._named(mixed))
+        z = self._quantiles(h, v.wide)
+        anomaly = surprise(x, ahead, self.config.levels).float() * (seen > 0)
+        ahead = _next(v, z)
+        loc, scale = v.loc[:, 0], v.scale[:, 0]
+        return (z, loc, scale, anomaly, *new.values(), after, count, sums, ahead)
 
     def scan(self, x: Tensor, length: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """``step`` over x [B, T, 1]; outputs get an axis T, the state is that after ``length``."""
         *mixed, window, seen, sums, ahead = state
         v, count, tokens, sums = self._tokens(x[..., 0], window, seen, sums)
         h, new = self.stack.scan(tokens, length, self._named(mixed))
-        z = self._quantiles(h, v)
-        nexts = v.loc[..., None] + v.scale[..., None] * z[..., 0].double()
-        foretold = torch.cat([ahead[:, None], nexts], dim=1)  # [B, T + 1, K]
-        anomaly = surprise(x[..., 0], foretold[:, :-1], self.config.levels) * (count > 1)
+        z = self._quantiles(h, v.wide)
+        foretold = torch.cat([ahead[:, None], _next(v, z)], dim=1)  # [B, T + 1, K]
+        told = surprise(x, foretold[:, :-1], self.config.levels)
+        anomaly = told.float() * (count > 1)
         L = self.config.window
         last = torch.cat([window, x[..., 0]], dim=1).gather(1, length[:, None] + _range(L, x))
         rows = torch.arange(len(x), device=x.device)
         after = (last, seen + length, sums[rows, length], foretold[rows, length])
-        return (z, v.loc, v.scale, anomaly.float(), *new.values(), *after)
+        return (z, v.loc[..., 0], v.scale[..., 0], anomaly, *new.values(), *after)
 
     def _named(self, mixed: Sequence[Tensor]) -> State:
         return dict(zip(self.stack.start(0), mixed, strict=True))
@@ -136,8 +136,7 @@ class Forecaster(nn.Module):
         start = self.start(len(x))
         v, _, tokens, _ = self._tokens(x, start["window"], start["seen"], start["sums"])
         h = self.stack(tokens)[:, at]
-        v = View(v.loc[:, at], v.scale[:, at], v.inputs[:, at], v.ratios)
-        return self._quantiles(h, v), v.loc, v.scale
+        return self._quantiles(h, v.wide[:, at]), v.loc[:, at, 0], v.scale[:, at, 0]
 
     forward = forecasts
 
@@ -146,32 +145,41 @@ class Forecaster(nn.Module):
     ) -> tuple[View, Tensor, Tensor, Tensor]:
         """x [B, T] -> view, values so far [B, T], tokens [B, T, W], sums [B, T + 1, 3]."""
         count = seen[:, None] + _range(x.shape[1], x) + 1
-        v = view(windows(window, x), count)
-        terms = torch.stack([torch.ones_like(x), x, v.scale.log()], dim=-1)
-        after = decayed(sums, terms)
-        told = features(v, count, after, self.config.window)
-        return v, count, self._token(v, told), torch.cat([sums[:, None], after], dim=1)
+        v = view(windows(window, x), count[..., None])
+        after = decayed(sums, _terms(x[..., None], v))
+        token = self._token(v, features(v, after))
+        return v, count, token, torch.cat([sums[:, None], after], dim=1)
 
     def _token(self, v: View, told: Tensor) -> Tensor:
         """[..., W]."""
         with exactly(told):  # also where weights are kept in bfloat16
             first = self.embed_in
-            inputs = torch.cat([v.inputs, told], dim=-1)
+            inputs = torch.cat([v.wide, v.close, told], dim=-1)
             h = functional.linear(inputs, first.weight.float(), first.bias.float())
         out: Tensor = self.embed_out(functional.gelu(h))
         return out
 
-    def _quantiles(self, h: Tensor, v: View) -> Tensor:
-        """[..., W] -> [..., K, H] that do not fall along K."""
+    def _quantiles(self, h: Tensor, wide: Tensor) -> Tensor:
+        """[..., W] and windows [..., L] -> [..., K, H] that do not fall along K."""
         c = self.config
         K, H = len(c.levels), c.horizon
         gates, raw = self.gates(h).float(), torch.unflatten(self.head(h).float(), -1, (K, H))
         with exactly(h):
-            linear = torch.unflatten(v.inputs[..., : c.window] @ self.experts.T, -1, (-1, H))
+            linear = torch.unflatten(wide @ self.experts.T, -1, (-1, H))
             base = gates[..., None, :] @ linear  # [..., 1, H]
             middle = raw[..., K // 2 : K // 2 + 1, :] + base
             quantiles: Tensor = middle + self.cumulate @ raw.clamp(max=WIDEST).exp()
             return quantiles
+
+
+def _terms(x: Tensor, v: View) -> Tensor:
+    """x [..., 1] -> what is added to decayed sums, [..., 3]."""
+    return torch.cat([torch.ones_like(x), x, v.scale.log()], dim=-1)
+
+
+def _next(v: View, z: Tensor) -> Tensor:
+    """The quantiles of the next value, [..., K] float64, of z [..., K, H]."""
+    return v.loc + v.scale * z[..., 0].double()
 
 
 def _range(n: int, like: Tensor) -> Tensor:

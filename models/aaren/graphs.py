@@ -43,9 +43,9 @@ def graphs(config: Config) -> tuple[Graph, ...]:
 def _state(c: Config) -> tuple[Tensor, ...]:
     N, H, L = c["layers"], c["heads"], c["window"]
     mixers = (
-        Tensor("m", "float32", ("B", N, H)),
-        Tensor("u", "float32", ("B", N, H)),
-        Tensor("w", "float32", ("B", N, H, c["width"] // H)),
+        Tensor("m", "float32", ("B", N * H)),
+        Tensor("u", "float32", ("B", N * H)),
+        Tensor("w", "float32", ("B", N * H, c["width"] // H)),
     )
     if c["head"] != "forecaster":
         return (*mixers, Tensor("window", "float32", ("B", L, c["inputs"])))

@@ -5,11 +5,13 @@ both follow the series, so that its units and drifts are nothing that a network 
 the window there are decayed sums of all values and log scales before it, by which it knows whether
 the present is unlike the past.
 
-Letters: B series, T steps, L values of a window, R recent ones; ... is [B] or [B, T].
+Letters: B series, T steps, L values of a window, R recent ones; ... is [B] or [B, T]. What there is
+one of at each step keeps an axis of 1, so that an exported graph never has to give it one.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,63 +33,70 @@ class View:
     """What a network reads, and how its outputs are meant.
 
     Args:
-        loc: [...] float64, mean of the window.
-        scale: [...] float64, above 0.
-        inputs: [..., L + R] float32: the window, and its last R values on their own scale.
-        ratios: [..., 2] float64: log of their scale over the window's; values over scale.
+        n: [..., 1] float64, values in the window.
+        loc: [..., 1] float64, mean of the window.
+        scale: [..., 1] float64, above 0.
+        near: [..., 1] float64, scale of the last R values of the window.
+        wide: [..., L] float32, the window on its scale.
+        close: [..., R] float32, its last R values on their own.
     """
 
+    n: Tensor
     loc: Tensor
     scale: Tensor
-    inputs: Tensor
-    ratios: Tensor
+    near: Tensor
+    wide: Tensor
+    close: Tensor
 
 
 def windows(window: Tensor, x: Tensor) -> Tensor:
     """The last L values at each step: window [B, L] before x [B, T] -> [B, T, L]."""
-    L = window.shape[1]
-    at = torch.arange(x.shape[1], device=x.device)[:, None] + torch.arange(
-        1, L + 1, device=x.device
-    )
-    return torch.cat([window, x], dim=1)[:, at]
+    T, L = x.shape[1], window.shape[1]
+    steps = torch.arange(T, device=x.device)[:, None]
+    at = steps + torch.arange(1, L + 1, device=x.device)
+    every = torch.cat([window, x], dim=1)
+    return torch.unflatten(every.index_select(1, at.flatten()), 1, (T, L))
 
 
 def view(last: Tensor, seen: Tensor) -> View:
     """Normalise windows.
 
-    Args:
-        last: [..., L] float64; the newest value is last, what lies before the first is 0.
-        seen: [...] integers, values so far, at least 1.
-    """
-    L = last.shape[-1]
-    n = seen.clamp(max=L)
-    real = torch.arange(L, device=last.device) >= L - n[..., None]
-    loc, spread, apart = _centred(last, real, n)
-    floor = loc.abs() * 10.0 ** -n.clamp(max=FINEST).double()
-    scale = torch.maximum(spread, floor).clamp(min=TINY)
-    _, near, close = _centred(last[..., -RECENT:], real[..., -RECENT:], n.clamp(max=RECENT))
-    near = torch.maximum(near, 1e-3 * scale)
-    inputs = torch.cat([apart / scale[..., None], close / near[..., None]], dim=-1)
-    ratios = torch.stack([(near / scale).log(), loc / scale], dim=-1)
-    return View(loc, scale, inputs.clamp(-FARTHEST, FARTHEST).float(), ratios)
-
-
-def _centred(values: Tensor, real: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean, scale and deviations of what is real.
-
     Differences to the newest value are small numbers, however far all of them are from 0, and those
     of a constant window are 0 and nothing else.
+
+    Args:
+        last: [..., L] float64; the newest value is last, what lies before the first is 0.
+        seen: [..., 1] integers, values so far, at least 1.
     """
-    newest, counts = values[..., -1:], real.to(values.dtype)  # a product is faster than a choice
-    after = (values - newest) * counts
-    mean = after.sum(-1) / n
-    apart = (after - mean[..., None]) * counts
-    return newest[..., 0] + mean, NORMAL * apart.abs().sum(-1) / n, apart
+    L, newest = last.shape[-1], last[..., -1:]
+    n = seen.clamp(max=L).double()
+    real = torch.arange(L, device=last.device) >= L - n
+    counts = real.double()  # a product is faster than a choice
+    after = (last - newest) * counts
+    mean, spread, apart = _centred(after, counts, n)
+    loc = newest + mean
+    floor = loc.abs() * torch.exp(-math.log(10.0) * n.clamp(max=FINEST))
+    scale = torch.maximum(spread, floor).clamp(min=TINY)
+    _, near, close = _centred(after[..., -RECENT:], counts[..., -RECENT:], n.clamp(max=RECENT))
+    near = torch.maximum(near, 1e-3 * scale)
+    return View(n, loc, scale, near, _seen(apart / scale), _seen(close / near))
+
+
+def _centred(after: Tensor, counts: Tensor, n: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and scale [..., 1] of n values that count, and their deviations, 0 for the others."""
+    mean = after.sum(-1, keepdim=True) / n
+    apart = (after - mean) * counts
+    return mean, NORMAL * apart.abs().sum(-1, keepdim=True) / n, apart
+
+
+def _seen(scaled: Tensor) -> Tensor:
+    return scaled.float().clamp(-FARTHEST, FARTHEST)
 
 
 def added(sums: Tensor, term: Tensor) -> Tensor:
     """Decayed sums [B, 3] before a term [B, 3] -> after it."""
-    kept = torch.full_like(sums[:, :1], -1 / MEMORY).exp()  # a bare number is exported as float32
+    # A bare number would be exported as float32.
+    kept = torch.full((), math.exp(-1 / MEMORY), dtype=sums.dtype, device=sums.device)
     return kept * sums + term
 
 
@@ -100,24 +109,19 @@ def decayed(sums: Tensor, terms: Tensor) -> Tensor:
     return weights @ terms + kept
 
 
-def features(v: View, seen: Tensor, sums: Tensor, L: int) -> Tensor:
-    """What the network is told beside its inputs, [..., FEATURES] float32.
+def features(v: View, sums: Tensor) -> Tensor:
+    """What the network is told beside windows, [..., FEATURES] float32.
 
     Args:
         v: the windows' view.
-        seen: [...] values so far, at least 1.
         sums: [..., 3] decayed sums of 1, values and log scales.
-        L: values of a window.
     """
-    n = seen.clamp(max=L).double()
-    long = sums[..., 1:] / sums[..., :1]
+    weight, total, calm = sums.split(1, dim=-1)
     # Sums of values are exact to a few units in the last place of values, not of their scale.
-    drift = (long[..., 0] - v.loc) / torch.maximum(v.scale, 1e-9 * v.loc.abs())
-    calm = long[..., 1] - v.scale.log()
-    ratio, level = v.ratios.unbind(-1)
-    told = [n / L, 1 / n, ratio, _log(level), _log(drift), calm]
-    return torch.stack(told, dim=-1).clamp(-10, 10).float()
-
-
-def _log(x: Tensor) -> Tensor:
-    return x.sign() * torch.log1p(x.abs())
+    drift = (total / weight - v.loc) / torch.maximum(v.scale, 1e-9 * v.loc.abs())
+    far = torch.cat([v.loc / v.scale, drift], dim=-1)
+    far = far.sign() * torch.log1p(far.abs())
+    calm = calm / weight - v.scale.log()
+    ratio = (v.near / v.scale).log()
+    told = [v.n / v.wide.shape[-1], 1 / v.n, ratio, far, calm]
+    return torch.cat(told, dim=-1).float().clamp(-10, 10)

@@ -106,7 +106,7 @@ class DeltaNetFamily:
 def shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """Of the state's tensors by name, without the batch axis."""
     L, W, H = config["layers"], config["width"], config["heads"]
-    return {"S": (L, H, W // H, W // H), "conv": (L, 3, W, config["conv"] - 1)}
+    return {"S": (L * H, W // H, W // H), "conv": (L * 3 * W, config["conv"] - 1)}
 
 
 # Sequences, tokens (padded), whether nothing came before: within a chunk, at its end, beyond.

@@ -85,7 +85,7 @@ class LanguageModel(nn.Module):
 
 
 class DeltaNetModel(LanguageModel):
-    """Yang et al. 2024; the state is its mixers': S [B, L, H, D, D], conv [B, L, 3, W, F - 1].
+    """Yang et al. 2024; the state is its mixers': S [B, L·H, D, D], conv [B, L·3·W, F - 1].
 
     Memories replace what is stored under a key instead of adding to it, so they recall as many
     pairs as they have dimensions, however many were written before.

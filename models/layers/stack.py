@@ -6,7 +6,7 @@ Letters: B sequences, T tokens (padded), W width, L layers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,9 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """L blocks and a final norm.
 
-    A state's tensors are those of a mixer by name, of all layers: [B, L, *shape].
+    A state's tensors are those of a mixer by name, of all layers one after another along axis 1:
+    of a mixer's [B, N, ...] they are [B, L·N, ...]. So in an exported graph one node takes them
+    apart, and one puts them together.
 
     Args:
         width: W.
@@ -73,23 +75,23 @@ class Stack(nn.Module):
 
     def start(self, B: int) -> State:
         """The state before the first token."""
-        return _stacked([block.mixer.start(B) for block in self._blocks()])
+        return _joined([block.mixer.start(B) for block in self._blocks()])
 
     def step(self, h: Tensor, state: State) -> tuple[Tensor, State]:
         """h [B, W] -> [B, W], and the state after it."""
         after = []
-        for block, own in zip(self._blocks(), _unstacked(state), strict=True):
+        for block, own in zip(self._blocks(), self._apart(state), strict=True):
             h, own_after = block.step(h, own)
             after.append(own_after)
-        return self.norm(h), _stacked(after)
+        return self.norm(h), _joined(after)
 
     def scan(self, h: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         """h [B, T, W] -> [B, T, W], and the state after the first ``length`` [B] tokens."""
         after = []
-        for block, own in zip(self._blocks(), _unstacked(state), strict=True):
+        for block, own in zip(self._blocks(), self._apart(state), strict=True):
             h, own_after = block.scan(h, length, own)
             after.append(own_after)
-        return self.norm(h), _stacked(after)
+        return self.norm(h), _joined(after)
 
     def forward(self, h: Tensor) -> Tensor:
         """h [B, T, W] -> [B, T, W], from the start of each sequence."""
@@ -101,11 +103,11 @@ class Stack(nn.Module):
     def _blocks(self) -> Iterable[Block]:
         return cast("Iterable[Block]", self.blocks)
 
+    def _apart(self, state: State) -> list[State]:
+        """The states of the layers; they share its memory."""
+        parts = [tensor.chunk(len(self.blocks), 1) for tensor in state.values()]
+        return [dict(zip(state, own, strict=True)) for own in zip(*parts, strict=True)]
 
-def _stacked(states: Sequence[State]) -> State:
-    return {name: torch.stack([s[name] for s in states], dim=1) for name in states[0]}
 
-
-def _unstacked(state: State) -> list[dict[str, Any]]:
-    parts = {name: tensor.unbind(1) for name, tensor in state.items()}
-    return [dict(zip(parts, own, strict=True)) for own in zip(*parts.values(), strict=True)]
+def _joined(states: Sequence[State]) -> State:
+    return {name: torch.cat([s[name] for s in states], dim=1) for name in states[0]}

@@ -32,7 +32,7 @@ from foretoken.server.sessions.work import Visit, Work
 
 __all__ = ["CHUNK", "FIXED", "ROWS", "Stepper", "expect_fitting"]
 
-CHUNK = 128  # observations of a session in one batch at most
+CHUNK = 64  # observations of a session in one batch at most
 ROWS = 256  # of a batch of steps at most: with more, a layer's outputs leave the caches
 FIXED = 16  # rows of a batch of deterministic sessions, with whatever they are filled up
 CANDIDATES = 512  # waiting sessions that are looked at for one batch of scans

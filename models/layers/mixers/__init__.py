@@ -22,7 +22,7 @@ class Mixer(Protocol):
     """
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of the state's tensors by name, without the batch axis; float32."""
+        """Shapes of the state's tensors by name, without the batch axis; none is empty."""
 
     def start(self, B: int) -> State:
         """The state before the first token, [B, *shape] by name."""

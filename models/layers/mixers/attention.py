@@ -19,7 +19,7 @@ class Attention(nn.Module):
     """Multi-head attention of every token to itself and those before it (Vaswani et al. 2017).
 
     Positions are rotary (Su et al. 2021, RoFormer, equation 34). The state is "k" and "v"
-    [B, H, C, D] float32, whose first "n" [B] int64 places hold tokens. C at least doubles when a
+    [B, H, C, D] float32, whose first "n" [B, 1] int64 places hold tokens. C at least doubles when a
     token finds no place; C = T after a first scan. Without gradients, keys and values are written
     **into** the state that is given where they fit, so a caller who wants to go on from an earlier
     state again keeps a copy.
@@ -48,7 +48,7 @@ class Attention(nn.Module):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """State before the first token; what grows is the axis of length 0."""
         cache = (self.heads, 0, self.head_width)
-        return {"k": cache, "v": cache, "n": ()}
+        return {"k": cache, "v": cache, "n": (1,)}
 
     def start(self, B: int) -> State:
         """An empty cache for each of B sequences."""
@@ -67,14 +67,14 @@ class Attention(nn.Module):
 
     def scan(self, x: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         """x [B, T, W], of which ``length`` [B] int64 tokens are real -> [B, T, W] and the state."""
-        positions = state["n"][:, None] + torch.arange(x.shape[1], device=x.device)  # [B, T]
+        positions = state["n"] + torch.arange(x.shape[1], device=x.device)  # [B, T]
         q, k, v = self._projected(x, positions)
         if state["k"].shape[2] == 0:  # padding stands behind all that is real: no mask is needed
             mixed = _causal(q, k, v)
         else:
             k, v = _written(state["k"], k, positions), _written(state["v"], v, positions)
             mixed = _attend(q, k, v, positions)
-        return self._joined(mixed), {"k": k, "v": v, "n": state["n"] + length}
+        return self._joined(mixed), {"k": k, "v": v, "n": state["n"] + length[:, None]}
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, W] -> [B, T, W], from the start of each sequence."""

@@ -55,28 +55,28 @@ class DeltaNet(nn.Module):
         self.out = nn.Linear(width, width, bias=False)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """S [H, D, D], the memories; conv [3, W, F - 1], the latest inputs of the convolutions."""
+        """S [H, D, D], the memories; conv [3·W, F - 1], the latest inputs of the convolutions."""
         D = self.width // self.heads
-        return {"S": (self.heads, D, D), "conv": (3, self.width, self.taps - 1)}
+        return {"S": (self.heads, D, D), "conv": (3 * self.width, self.taps - 1)}
 
     def start(self, B: int) -> State:
         return {k: self.norm.new_zeros(B, *shape) for k, shape in self.shapes().items()}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         fresh = self.qkv(x).to(self.norm.dtype)[..., None]  # [B, 3 W, 1]
-        window = torch.cat([state["conv"].flatten(1, 2), fresh], dim=-1)
+        window = torch.cat([state["conv"], fresh], dim=-1)
         q, k, v = self._by_head((window * self.conv[:, 0]).sum(-1))
         o, S = delta_rule.step(q, k, v, *self._rates(x), state["S"])
-        return self._read(o), {"S": S, "conv": torch.unflatten(window[..., 1:], 1, (3, self.width))}
+        return self._read(o), {"S": S, "conv": window[..., 1:]}
 
     def scan(self, x: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         fresh = self.qkv(x).to(self.norm.dtype).transpose(1, 2)  # [B, 3 W, T]
-        window = torch.cat([state["conv"].flatten(1, 2), fresh], dim=-1)
+        window = torch.cat([state["conv"], fresh], dim=-1)
         o, S = self._remember(x, window, length, state["S"])
         # The last real inputs: of a short sequence some are those that were there before.
         at = length[:, None] + torch.arange(self.taps - 1, device=x.device)
         kept = window.gather(2, at[:, None].expand(-1, 3 * self.width, -1))
-        return self._read(o), {"S": S, "conv": torch.unflatten(kept, 1, (3, self.width))}
+        return self._read(o), {"S": S, "conv": kept}
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, W] -> [B, T, W], from the start of each sequence."""

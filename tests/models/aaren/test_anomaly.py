@@ -15,7 +15,7 @@ NORMAL = torch.tensor(stats.norm.ppf(LEVELS))
 
 
 def score(x, quantiles=NORMAL):
-    return float(surprise(torch.tensor(float(x), dtype=torch.float64), quantiles, LEVELS))
+    return float(surprise(torch.tensor([float(x)], dtype=torch.float64), quantiles, LEVELS))
 
 
 @pytest.mark.parametrize("i", range(len(LEVELS)))
@@ -55,6 +55,6 @@ def test_quantiles_that_are_partly_the_same_give_numbers():
 
 
 def test_gradients_and_axes_are_nobody_s_concern():
-    x = torch.randn(3, 4, dtype=torch.float64)
+    x = torch.randn(3, 4, 1, dtype=torch.float64)
     q = NORMAL.expand(3, 4, -1)
     assert surprise(x, q, LEVELS).shape == (3, 4)

@@ -108,7 +108,7 @@ def test_the_state_has_the_shapes_it_says(conv):
     for state in (start, after):
         assert {k: tuple(t.shape[1:]) for k, t in state.items()} == mixer.shapes()
     assert not any(t.any() for t in start.values())
-    assert mixer.shapes() == {"S": (H, W // H, W // H), "conv": (3, W, conv - 1)}
+    assert mixer.shapes() == {"S": (H, W // H, W // H), "conv": (3 * W, conv - 1)}
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 4), (16, 3, 4), (16, 0, 4), (16, 2, 1)])
