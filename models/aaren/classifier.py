@@ -61,6 +61,15 @@ class Classifier(nn.Module):
         h, new = self.stack.step(self._token(after.flatten(1)), self._named(mixed))
         return (self.head(h).softmax(-1), *new.values(), after)
 
+    def step_(self, x: Tensor, *pools: Tensor) -> Tensor:
+        """``step`` of rows of pools, which are changed in place; [B] int64 slots come last."""
+        *mixed, window, slots = pools
+        after = torch.cat([window.index_select(0, slots)[:, 1:], x[:, None]], dim=1)
+        window.index_copy_(0, slots, after)
+        h = self.stack.step_(self._token(after.flatten(1)), self._named(mixed), slots)
+        out: Tensor = self.head(h).softmax(-1)
+        return out
+
     def scan(self, x: Tensor, length: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """``step`` over x [B, T, D]: probabilities [B, T, C], the state after ``length``."""
         *mixed, window = state

@@ -94,16 +94,39 @@ class Forecaster(nn.Module):
             anomaly [B] float32; and the state in the order that it was given.
         """
         *mixed, window, seen, sums, ahead = state
-        after = torch.cat([window[:, 1:], x], dim=1)
-        count = seen + 1
-        v = view(after, count[:, None])
+        token, v, first = self._one(x, window, seen, sums)
+        h, new = self.stack.step(token, self._named(mixed))
+        made, ahead = self._answer(x, h, v, seen, ahead)
+        return (*made, *new.values(), *first, ahead)
+
+    def step_(self, x: Tensor, *pools: Tensor) -> tuple[Tensor, ...]:
+        """``step`` of rows of pools, which are changed in place; [B] int64 slots come last."""
+        *mixed, window, seen, sums, ahead, slots = pools
+        own = (window, seen, sums, ahead)
+        *before, foretold = (pool.index_select(0, slots) for pool in own)
+        token, v, first = self._one(x, *before)
+        h = self.stack.step_(token, self._named(mixed), slots)
+        made, then = self._answer(x, h, v, before[1], foretold)
+        for pool, after in zip(own, (*first, then), strict=True):
+            pool.index_copy_(0, slots, after)
+        return made
+
+    def _one(
+        self, x: Tensor, window: Tensor, seen: Tensor, sums: Tensor
+    ) -> tuple[Tensor, View, tuple[Tensor, Tensor, Tensor]]:
+        """x [B, 1] -> token [B, W], view, and window, seen and sums after it."""
+        window, seen = torch.cat([window[:, 1:], x], dim=1), seen + 1
+        v = view(window, seen[:, None])
         sums = added(sums, _terms(x, v))
-        h, new = self.stack.step(self._token(v, features(v, sums)), self._named(mixed))
+        return self._token(v, features(v, sums)), v, (window, seen, sums)
+
+    def _answer(
+        self, x: Tensor, h: Tensor, v: View, seen: Tensor, ahead: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """h [B, W] -> what ``step`` returns before the state, and the next ``ahead``."""
         z = self._quantiles(h, v.wide)
         anomaly = surprise(x, ahead, self.config.levels).float() * (seen > 0)
-        ahead = _next(v, z)
-        loc, scale = v.loc[:, 0], v.scale[:, 0]
-        return (z, loc, scale, anomaly, *new.values(), after, count, sums, ahead)
+        return (z, v.loc[:, 0], v.scale[:, 0], anomaly), _next(v, z)
 
     def scan(self, x: Tensor, length: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """``step`` over x [B, T, 1]; outputs get an axis T, the state is that after ``length``."""

@@ -11,7 +11,6 @@ one of at each step keeps an axis of 1, so that an exported graph never has to g
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +74,7 @@ def view(last: Tensor, seen: Tensor) -> View:
     after = (last - newest) * counts
     mean, spread, apart = _centred(after, counts, n)
     loc = newest + mean
-    floor = loc.abs() * torch.exp(-math.log(10.0) * n.clamp(max=FINEST))
+    floor = loc.abs() * 10.0 ** -n.clamp(max=FINEST)
     scale = torch.maximum(spread, floor).clamp(min=TINY)
     _, near, close = _centred(after[..., -RECENT:], counts[..., -RECENT:], n.clamp(max=RECENT))
     near = torch.maximum(near, 1e-3 * scale)
@@ -95,8 +94,8 @@ def _seen(scaled: Tensor) -> Tensor:
 
 def added(sums: Tensor, term: Tensor) -> Tensor:
     """Decayed sums [B, 3] before a term [B, 3] -> after it."""
-    # A bare number would be exported as float32.
-    kept = torch.full((), math.exp(-1 / MEMORY), dtype=sums.dtype, device=sums.device)
+    # A number is exported as float32, which has -1 / 512, but not its exponential.
+    kept = torch.full((), -1 / MEMORY, dtype=sums.dtype, device=sums.device).exp()
     return kept * sums + term
 
 
@@ -116,7 +115,7 @@ def features(v: View, sums: Tensor) -> Tensor:
         v: the windows' view.
         sums: [..., 3] decayed sums of 1, values and log scales.
     """
-    weight, total, calm = sums.split(1, dim=-1)
+    weight, total, calm = torch.split(sums, 1, dim=-1)
     # Sums of values are exact to a few units in the last place of values, not of their scale.
     drift = (total / weight - v.loc) / torch.maximum(v.scale, 1e-9 * v.loc.abs())
     far = torch.cat([v.loc / v.scale, drift], dim=-1)

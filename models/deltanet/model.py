@@ -105,6 +105,12 @@ class DeltaNetModel(LanguageModel):
         h, state = self.stack.step(self.embed(x[:, 0]), {"S": S, "conv": conv})
         return self.head(h), state["S"], state["conv"]
 
+    def step_(self, x: Tensor, S: Tensor, conv: Tensor, slots: Tensor) -> Tensor:
+        """``step`` of rows ``slots`` [B] int64 of pools [N, ...], which are changed in place."""
+        h = self.stack.step_(self.embed(x[:, 0]), {"S": S, "conv": conv}, slots)
+        logits: Tensor = self.head(h)
+        return logits
+
     def scan(
         self, x: Tensor, length: Tensor, S: Tensor, conv: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from foretoken.models.layers.mixers import Mixer, MixerFactory, State
+from foretoken.models.layers.mixers import InPlace, Mixer, MixerFactory, State
 
 __all__ = ["Block", "Stack"]
 
@@ -36,6 +36,11 @@ class Block(nn.Module):
         """h [B, W] -> [B, W]."""
         mixed, state = self.mixer.step(self.norm_mixer(h), state)
         return self._finish(h + mixed), state
+
+    def step_(self, h: Tensor, pools: State, slots: Tensor) -> Tensor:
+        """``step`` of rows of pools, if the mixer is ``InPlace``."""
+        mixer = cast("InPlace", self.mixer)
+        return self._finish(h + mixer.step_(self.norm_mixer(h), pools, slots))
 
     def scan(self, h: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         """h [B, T, W] -> [B, T, W]."""
@@ -84,6 +89,16 @@ class Stack(nn.Module):
             h, own_after = block.step(h, own)
             after.append(own_after)
         return self.norm(h), _joined(after)
+
+    def step_(self, h: Tensor, pools: State, slots: Tensor) -> Tensor:
+        """``step`` of rows ``slots`` [B] int64 of pools [N, ...], which are changed in place.
+
+        The mixers must be ``InPlace``.
+        """
+        for block, own in zip(self._blocks(), self._apart(pools), strict=True):
+            h = block.step_(h, own, slots)
+        out: Tensor = self.norm(h)
+        return out
 
     def scan(self, h: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         """h [B, T, W] -> [B, T, W], and the state after the first ``length`` [B] tokens."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Mixer", "MixerFactory", "State"]
+__all__ = ["InPlace", "Mixer", "MixerFactory", "State"]
 
 State = dict[str, Tensor]
 
@@ -35,6 +35,13 @@ class Mixer(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor:
         """x [B, T, W] -> [B, T, W], from the start of each sequence; the form that is trained."""
+
+
+class InPlace(Mixer, Protocol):
+    """A mixer that can step where states lie."""
+
+    def step_(self, x: Tensor, pools: State, slots: Tensor) -> Tensor:
+        """``step`` of rows ``slots`` [B] int64 of pools [N, *shape], which are changed in place."""
 
 
 MixerFactory = Callable[[int], Mixer]

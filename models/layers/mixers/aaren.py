@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from foretoken.errors import InvalidInput
-from foretoken.kernels.aaren import reference
+from foretoken.kernels import aaren
+from foretoken.kernels.aaren.reference import NOTHING
 from foretoken.models.layers.mixers import State
 from foretoken.models.layers.precision import exactly
 
@@ -79,17 +80,21 @@ class Aaren(nn.Module):
 
     def start(self, B: int) -> State:
         like = self.out.weight
-        start = {"m": reference.NOTHING, "u": 0.0, "w": 0.0}
+        start = {"m": NOTHING, "u": 0.0, "w": 0.0}
         return {k: like.new_full((B, *s), start[k]) for k, s in self.shapes().items()}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         scores, values = self._project(x)
-        out, m, u, w = reference.step(scores, values, **state, decay=self.decay)
+        out, m, u, w = aaren.step(scores, values, **state, decay=self.decay)
         return self._together(out), {"m": m, "u": u, "w": w}
+
+    def step_(self, x: Tensor, pools: State, slots: Tensor) -> Tensor:
+        scores, values = self._project(x)
+        return self._together(aaren.step_(scores, values, **pools, slots=slots, decay=self.decay))
 
     def scan(self, x: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         scores, values = self._project(x)
-        out, m, u, w = reference.scan(scores, values, length, **state, decay=self.decay)
+        out, m, u, w = aaren.scan(scores, values, length, **state, decay=self.decay)
         # After length the scan says something, but not the same in graphs and in chunks.
         over = torch.arange(x.shape[1], device=x.device) >= length[:, None]
         out = out.masked_fill(over[..., None, None], 0.0)
@@ -101,7 +106,7 @@ class Aaren(nn.Module):
         low, high = torch.aminmax(scores.detach())
         if high - low > SPREAD:
             state = self.start(len(x))
-            out = reference.scan(scores, values, None, **state, decay=self.decay)[0]
+            out = aaren.scan(scores, values, None, **state, decay=self.decay)[0]
             return self._together(out)
         with exactly(x):
             out = self._averages(scores, values)

@@ -69,6 +69,14 @@ class DeltaNet(nn.Module):
         o, S = delta_rule.step(q, k, v, *self._rates(x), state["S"])
         return self._read(o), {"S": S, "conv": window[..., 1:]}
 
+    def step_(self, x: Tensor, pools: State, slots: Tensor) -> Tensor:
+        fresh = self.qkv(x).to(self.norm.dtype)[..., None]
+        inputs = pools["conv"]
+        window = torch.cat([inputs.index_select(0, slots), fresh], dim=-1)
+        inputs.index_copy_(0, slots, window[..., 1:])
+        q, k, v = self._by_head((window * self.conv[:, 0]).sum(-1))
+        return self._read(delta_rule.step_(q, k, v, *self._rates(x), pools["S"], slots))
+
     def scan(self, x: Tensor, length: Tensor, state: State) -> tuple[Tensor, State]:
         fresh = self.qkv(x).to(self.norm.dtype).transpose(1, 2)  # [B, 3 W, T]
         window = torch.cat([state["conv"], fresh], dim=-1)
