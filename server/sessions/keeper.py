@@ -43,6 +43,7 @@ TAKEN = "session {} has been gone on with elsewhere"
 
 Again = Callable[[Session, Snapshot], Awaitable[None]]
 Lost = Callable[[Session, ForetokenError], None]
+Stay = Callable[[Session, Saved], bool]
 
 
 class Keeper:
@@ -67,6 +68,7 @@ class Keeper:
         self._due: dict[Session, Saved] = {}  # checkpoints that are to be written
         self._writer: asyncio.Task[None] | None = None
         self._coming: dict[Session, asyncio.Task[None]] = {}  # sessions on their way back
+        self._going: dict[Session, asyncio.Task[BaseException | None]] = {}  # on their way to the store
 
     def saved(self, room: Room, session: Session) -> Saved:
         """A session's state as the store takes it; nothing of it may run."""
@@ -131,18 +133,40 @@ class Keeper:
 
     # -- away and back ----------------------------------------------------------------------------
 
-    async def put_away(self, states: Sequence[tuple[Session, Saved]]) -> None:
-        """Write states of sessions that have no slot any more.
+    async def put_away(
+        self, states: Sequence[tuple[Session, Saved]], stay: Stay | None = None
+    ) -> None:
+        """Write states of sessions that have no slot any more, also if the caller goes meanwhile.
+
+        Args:
+            states: of the sessions.
+            stay: gives a session whose state cannot be written its slot back; False: there is none.
 
         Raises:
             Unavailable: if the data dir cannot be written.
         """
-        written = await asyncio.gather(*(self._saves.ask(state) for _, state in states))
-        for (session, _), done in zip(states, written, strict=True):
-            if not done:
+        task = asyncio.ensure_future(self._put_away(states, stay))
+        self._going.update({session: task for session, _ in states})
+        if (error := await asyncio.shield(task)) is not None:
+            raise error
+
+    async def _put_away(
+        self, states: Sequence[tuple[Session, Saved]], stay: Stay | None
+    ) -> BaseException | None:
+        asked = (self._saves.ask(state) for _, state in states)
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        failed: BaseException | None = None
+        for (session, state), outcome in zip(states, outcomes, strict=True):
+            del self._going[session]
+            if isinstance(outcome, BaseException):
+                failed = outcome
+                if stay is not None and not session.ended and not stay(session, state):
+                    self._lost(session, Unavailable(f"there is no room for session {session.id}"))
+            elif not outcome:
                 self._lost(session, Unavailable(TAKEN.format(session.id)))
             elif session.ended and not (session.leaving or session.lost or session.epoch):
                 await self._erase(session)  # it was closed meanwhile
+        return failed
 
     def bring_back(self, session: Session) -> None:
         """Have the state of a session come back, unless it is on its way."""
@@ -151,6 +175,10 @@ class Keeper:
             task.add_done_callback(lambda _: self._coming.pop(session, None))
 
     async def _come(self, session: Session) -> None:
+        if (going := self._going.get(session)) is not None:
+            await asyncio.wait([going])  # a claim may be faster than what it is to find
+            if session.slot >= 0 or session.ended:
+                return
         until = time.monotonic() + PATIENCE
         try:
             saved = await self._claims.ask((session.id, session.tenant))
@@ -169,6 +197,12 @@ class Keeper:
             self._lost(session, Unavailable(f"session {session.id} has to wait elsewhere: {e}"))
         except ForetokenError as e:
             self._lost(session, e)
+
+    async def settled(self, session: Session) -> None:
+        """Wait until a session is on no way, neither to the store nor back."""
+        while (way := self._going.get(session) or self._coming.get(session)) is not None:
+            await asyncio.wait([way])
+            await asyncio.sleep(0)  # what is done then is noted by callbacks
 
     async def claim(self, session: str, tenant: str | None) -> tuple[Saved, SessionOptions]:
         """Take a kept session over: nobody else can write its state from now on.

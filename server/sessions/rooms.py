@@ -12,8 +12,9 @@ from foretoken.server.registry.names import Ref
 from foretoken.server.registry.registry import Registry
 from foretoken.server.sessions.keeper import Keeper
 from foretoken.server.sessions.room import Room
+from foretoken.server.sessions.saved import Saved
 from foretoken.server.sessions.session import Session
-from foretoken.server.sessions.state import Snapshot
+from foretoken.server.sessions.state import Snapshot, from_bytes
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Terms
 
@@ -142,8 +143,21 @@ class Rooms:
         return used + room.nbytes > self._settings.session_bytes
 
     async def evict(self, room: Room, sessions: Sequence[Session]) -> None:
-        """Move the states of sessions that do nothing to the store."""
+        """Move the states of sessions that do nothing to the store.
+
+        Raises:
+            Unavailable: if the data dir cannot be written; they stay where they are, then.
+        """
         states = [(each, self._keeper.saved(room, each)) for each in sessions]
         for each in sessions:
             room.unseat(each)  # input that comes now waits until it is seated again
-        await self._keeper.put_away(states)
+        await self._keeper.put_away(states, self._stay)
+
+    def _stay(self, session: Session, state: Saved) -> bool:
+        """Give a session its slot back, unless others have taken them all meanwhile."""
+        room = self.where(session)
+        if room.full:
+            return False
+        room.seat(session, from_bytes(state.data).arrays)
+        room.stepper.wake(session)
+        return True

@@ -440,6 +440,7 @@ class Sessions(Shelf):
         lost = Unavailable(f"session {session.id} has left this worker; go on with it by its id")
         try:
             if not session.options.durable:
+                await self._keeper.settled(session)
                 if session.slot >= 0:
                     state = await self._look(session, lambda: self._depart(room, session))
                     await self._keeper.put_away([(session, state)])

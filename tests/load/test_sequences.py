@@ -227,12 +227,28 @@ def test_a_start_that_is_not_answered_has_begun_nothing(idle, callers, way):
 
 
 def test_an_end_whose_caller_goes_ends(idle, callers):
-    for i, caller in enumerate(callers):
-        caller.ask([0.1, 0.2], i + 1, start=True)
-    futures = [caller.future(long(), i + 1, end=True) for i, caller in enumerate(callers)]
-    time.sleep(0.15)
-    for each in futures:
-        each.cancel()
+    patience = 0.15
+    while True:
+        for i, caller in enumerate(callers):
+            caller.ask([0.1, 0.2], i + 1, start=True)
+        futures = [caller.future(long(), i + 1, end=True) for i, caller in enumerate(callers)]
+        time.sleep(patience)
+        cut = sum(each.cancel() for each in futures)
+        if ended(callers[0], len(callers)) and cut:
+            return
+        patience *= 2  # nothing had come yet
+        assert patience < 10
+
+
+def ended(caller, count):
+    """How many of the sequences 1 to ``count`` had ended; the others do now.
+
+    An end that had not come before its caller went has ended nothing.
+    """
+    time.sleep(SHARED)
+    codes = [caller.refused([0, 0], i + 1, end=True)[0] for i in range(count)]
+    assert set(codes) <= {"OK", "INVALID_ARGUMENT"}
+    return codes.count("INVALID_ARGUMENT")
 
 
 def test_a_request_that_is_cancelled_leaves_the_sequence_alone(idle, callers):
@@ -270,28 +286,36 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("kind", ["start", "end"])
-def test_client_killed(idle, callers, kind):
-    if kind == "end":
-        for i in range(8):
-            callers[i % len(callers)].ask([0.1, 0.2], i + 1, start=True)
+def killed(server, kind, patience):
+    """Kill a client that starts or ends 8 sequences some seconds after it has begun to."""
     client = subprocess.Popen(
-        [sys.executable, "-c", KILLED, idle.address, kind],
+        [sys.executable, "-c", KILLED, server.address, kind],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     assert client.stdout.readline() == b"busy\n"
-    time.sleep(0.4)
+    time.sleep(patience)
     client.send_signal(signal.SIGKILL)
     client.wait()
     client.stdin.close()
     client.stdout.close()
-    if kind == "end":  # what of it had not come yet has ended nothing
-        time.sleep(SHARED)
-        codes = [callers[0].refused([0, 0], i + 1, end=True)[0] for i in range(8)]
-        assert set(codes) <= {"OK", "INVALID_ARGUMENT"}
-        assert "INVALID_ARGUMENT" in codes
+
+
+def test_a_client_that_is_killed_has_started_nothing(idle):
+    killed(idle, "start", 0.4)
+
+
+def test_a_client_that_is_killed_has_ended_what_it_had_asked_to_end(idle, callers):
+    patience = 0.4
+    while True:
+        for i in range(8):
+            callers[i % len(callers)].ask([0.1, 0.2], i + 1, start=True)
+        killed(idle, "end", patience)
+        if ended(callers[0], 8):
+            return
+        patience *= 2
+        assert patience < 10
 
 
 def test_a_server_that_is_renewed_keeps_its_sequences(artefact, expected, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 import numpy as np
@@ -178,6 +179,82 @@ def test_more_sessions_than_slots_take_turns(planes, series):
         assert sessions.live <= 8
 
     plane.run(work())
+
+
+def test_what_comes_back_waits_for_its_own_way_to_the_store(planes, series, monkeypatch):
+    plane = planes(sessions=2)
+    store = plane.plane.sessions._keeper._store
+
+    def slowly(states, save=store.save):
+        time.sleep(0.05)
+        return save(states)
+
+    monkeypatch.setattr(plane.plane.sessions._keeper._saves, "_work", slowly)
+
+    async def work():
+        sessions = plane.plane.sessions
+        mine = [await sessions.open("toy", ANYONE, FIXED) for _ in range(2)]
+        opening = asyncio.ensure_future(sessions.open("toy", ANYONE, FIXED))  # moves both
+        await asyncio.sleep(0.01)
+        assert all(each.slot < 0 for each in mine)
+        made = await asyncio.gather(*(outputs(sessions, each, series[:1]) for each in mine))
+        np.testing.assert_array_equal(made[0], made[1])
+        await opening
+
+    plane.run(work())
+
+
+def test_a_session_whose_opening_is_given_up_moves_others_all_the_same(planes, series, monkeypatch):
+    plane = planes(sessions=2)
+    keeper = plane.plane.sessions._keeper
+    store = keeper._store
+
+    def slowly(states, save=store.save):
+        time.sleep(0.05)
+        return save(states)
+
+    monkeypatch.setattr(keeper._saves, "_work", slowly)
+
+    async def work():
+        sessions = plane.plane.sessions
+        mine = [await sessions.open("toy", ANYONE, FIXED) for _ in range(2)]
+        opening = asyncio.ensure_future(sessions.open("toy", ANYONE, FIXED))
+        await asyncio.sleep(0.01)
+        opening.cancel()
+        made = await asyncio.gather(*(outputs(sessions, each, series[:4]) for each in mine))
+        np.testing.assert_array_equal(made[0], made[1])
+
+    plane.run(work())
+
+
+def test_a_disk_that_takes_nothing_ends_no_session(planes, series, monkeypatch):
+    plane, other = planes(sessions=2), planes()
+    keeper = plane.plane.sessions._keeper
+    works = keeper._saves._work
+
+    def full(_states):
+        raise Unavailable("the disk is full")
+
+    async def work():
+        sessions = plane.plane.sessions
+        mine = [await sessions.open("toy", ANYONE, FIXED) for _ in range(2)]
+        first = [await outputs(sessions, each, series[:5]) for each in mine]
+        monkeypatch.setattr(keeper._saves, "_work", full)
+        with pytest.raises(Unavailable, match="disk is full"):
+            await sessions.open("toy", ANYONE)
+        rest = [await outputs(sessions, each, series[5:9]) for each in mine]
+        monkeypatch.setattr(keeper._saves, "_work", works)
+        await sessions.open("toy", ANYONE)
+        last = [await outputs(sessions, each, series[9:12]) for each in mine]
+        return [np.concatenate(parts) for parts in zip(first, rest, last, strict=True)]
+
+    async def undisturbed():
+        session = await other.plane.sessions.open("toy", ANYONE, FIXED)
+        return await outputs(other.plane.sessions, session, series[:12])
+
+    wanted = other.run(undisturbed())
+    for made in plane.run(work()):
+        np.testing.assert_array_equal(made, wanted)
 
 
 def test_busy_sessions_are_not_moved_for_others(planes, series):

@@ -401,6 +401,14 @@ async def test_a_server_that_starts_again_goes_on(registry, tmp_path, reference,
         np.testing.assert_allclose(outputs([answer]), reference(series[:4])[3:], **CLOSE)
 
 
+async def durable(worker, step):
+    """Wait until the worker's only sequence is safe on the disk up to ``step``."""
+    (held,) = worker.sequences._held.values()
+    async with asyncio.timeout(10):
+        while held.session.durable_step < step:
+            await asyncio.sleep(0.002)
+
+
 @awaited
 async def test_a_durable_sequence_never_skips_what_it_has_lost(
     registry, tmp_path, reference, series
@@ -410,8 +418,8 @@ async def test_a_durable_sequence_never_skips_what_it_has_lost(
         options = SessionOptions(durable=True, every=4)
         for i in range(11):
             answer = await one.ask(series[i], start=not i, options=options)
+            await durable(one, i - i % 4)  # that the last answer has arrived is not known
         assert answer.step == 11
-        await asyncio.sleep(0.2)
         made.kill(one)
         for _ in range(2):
             said = await refusal(two.ask(series[11]), FailedPrecondition)
