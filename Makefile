@@ -10,7 +10,8 @@ serve: $(VENV)/.serve
 	$(BIN)/foretoken serve --demo
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -m "not slow and not peers"
+	$(BIN)/pytest -m "not slow and not peers and not alone" -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -m "not slow and not peers and alone"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/pytest -m "slow" --timeout 7200

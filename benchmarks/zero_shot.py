@@ -3,17 +3,18 @@
     python -m benchmarks.zero_shot [--origins N] [--model FOLDER] [--plot FILE]
 
 The bundled model has never seen a measured series; it is streamed the whole series once, value by
-value, and answers at every hour of the last four months, the test split of the literature. The
-others forecast from some of the same origins: the last day again with quantiles of how wrong that
-was in the weeks before, and exponential smoothing of the last four weeks (statsmodels' ETS with a
-season of 24, without a trend and with a damped one), fitted anew at every origin. Weighted quantile
-loss: the sum of twice the pinball loss over that of |values|, mean of the deciles. Needs
-../shared/data.
+value, and answers at every hour of the last four months, the test split of the literature; so is
+its int8 child. The others forecast from some of the same origins: the last day again with quantiles
+of how wrong that was in the weeks before, and exponential smoothing of the last four weeks
+(statsmodels' ETS with a season of 24, without a trend and with a damped one), fitted anew at every
+origin. Weighted quantile loss: the sum of twice the pinball loss over that of |values|, mean of the
+deciles. Needs ../shared/data.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from benchmarks.common import SHARED, keep
 from benchmarks.series.etth1 import CHANNELS, ENDS
 from benchmarks.series.fan import plot
+from foretoken.exporters.quantize import quantize
 from foretoken.models.aaren import FAMILY
 from foretoken.models.artefact import Artefact
 from foretoken.models.catalog import bundled
@@ -53,9 +55,13 @@ def main() -> None:
     first, last = ENDS["validation"] - 1, ENDS["test"] - 1 - MOST
     every = np.arange(first, last + 1)  # the last hour that is seen; the next is in the test
     origins = np.unique(np.linspace(first, last, args.origins).astype(int))
-    answers = streamed(y[: ENDS["test"]], args.model)
+    artefact = Artefact.read(args.model or bundled()["aaren"])
+    answers = streamed(y[: ENDS["test"]], artefact)
+    with tempfile.TemporaryDirectory() as folder:
+        small = streamed(y[: ENDS["test"]], quantize(artefact, FAMILY, Path(folder)))
     made = {
         "aaren-forecast": answers[origins],
+        "aaren-forecast, int8": small[origins],
         "seasonal naive": naive(y, origins),
         "ETS(A,N,A)": smoothed(y, origins, damped=False),
         "ETS(A,Ad,A)": smoothed(y, origins, damped=True),
@@ -63,6 +69,7 @@ def main() -> None:
     figures = {name: losses(y, origins, q) for name, q in made.items()}
     whole = {
         "aaren-forecast": losses(y, every, answers[every]),
+        "aaren-forecast, int8": losses(y, every, small[every]),
         "seasonal naive": losses(y, every, naive(y, every)),
     }
     show(f"{len(origins)} origins", figures)
@@ -81,9 +88,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def streamed(y: Floats, folder: Path | None) -> Floats:
+def streamed(y: Floats, artefact: Artefact) -> Floats:
     """The model's quantiles [N, levels, H] after each value, by its graphs as they are served."""
-    artefact = Artefact.read(folder or bundled()["aaren"])
     graphs = {g.name: g for g in FAMILY.graphs(artefact.config)}
     executable = OnnxRuntime().load(artefact, FAMILY, 1)
     model = FAMILY.predictor(artefact.config, {})

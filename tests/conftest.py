@@ -10,7 +10,16 @@ from hypothesis import settings
 settings.register_profile("house", deadline=None, max_examples=50)
 settings.load_profile("house")
 
+ROOT = Path(__file__).resolve().parent
+ALONE = (ROOT / "load", ROOT / "server" / "processes")  # whose tests measure, or fill the machine
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if any(folder in item.path.parents for folder in ALONE):
+            item.add_marker("alone")
 
 
 def pytest_runtest_setup(item):

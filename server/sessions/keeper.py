@@ -68,7 +68,9 @@ class Keeper:
         self._due: dict[Session, Saved] = {}  # checkpoints that are to be written
         self._writer: asyncio.Task[None] | None = None
         self._coming: dict[Session, asyncio.Task[None]] = {}  # sessions on their way back
-        self._going: dict[Session, asyncio.Task[BaseException | None]] = {}  # on their way to the store
+        self._going: dict[
+            Session, asyncio.Task[BaseException | None]
+        ] = {}  # on their way to the store
 
     def saved(self, room: Room, session: Session) -> Saved:
         """A session's state as the store takes it; nothing of it may run."""

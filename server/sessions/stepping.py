@@ -380,7 +380,8 @@ def expect_fitting(graph: Graph, call: Call) -> None:
 
 
 def _chunk(session: Session) -> int:
-    head = session.waiting[0]
+    """Observations of its next batch; of a session that has ended in the queue, as if it had one."""
+    head = session.waiting[0] if session.waiting else None
     return min(head.left, CHUNK) if isinstance(head, Work) else 1
 
 

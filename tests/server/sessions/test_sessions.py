@@ -177,6 +177,27 @@ def test_sessions_that_end_answer_nobody_and_free_their_slots(plane, series):
     plane.run(work())
 
 
+def test_sessions_that_end_while_others_run_hold_up_nobody(plane, series):
+    """They may be in any queue, and have nothing to do any more when their turn comes."""
+
+    async def work():
+        sessions = plane.plane.sessions
+        busy = await sessions.open("toy", ANYONE)
+        for options in (None, FIXED):
+            whole = sessions.step(busy, np.tile(series, (50, 1)), ANYONE, "last")
+            await asyncio.sleep(0.001)
+            ended = [await sessions.open("toy", ANYONE, options) for _ in range(6)]
+            waiting = [sessions.step(each, series[:n], ANYONE) for n in (70, 1) for each in ended]
+            for each in ended[::2]:
+                await sessions.close(each)
+            outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+            assert sum(isinstance(each, Cancelled) for each in outcomes) == 6
+            assert not any(isinstance(each, Exception) for each in outcomes[1::2])
+            await whole
+
+    plane.run(work())
+
+
 def test_waiting_messages_of_a_session_are_bounded(plane, series):
     async def work():
         sessions = plane.plane.sessions
