@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from benchmarks.common import keep
 from benchmarks.load.recurrent import registered
-from foretoken.server.doors.sequence_messages import width
 from foretoken.server.local import LocalPlane
 from foretoken.server.registry.registry import Registry
 from foretoken.server.sessions.session import Session, SessionOptions
@@ -116,7 +115,7 @@ async def measured(
 async def rate(sessions: Sessions, ours: Sequence[Session], steps: int, seconds: float) -> float:
     """Steps per second of sessions that are all told so many at once, again and again."""
     rng = np.random.default_rng(0)
-    told = rng.standard_normal((steps, width(ours[0].loaded)))
+    told = rng.standard_normal((steps, ours[0].width))
     began, made = time.perf_counter(), 0
     while (took := time.perf_counter() - began) < seconds or not made:
         await asyncio.gather(*(sessions.step(each, told, ANYONE) for each in ours))
@@ -128,7 +127,7 @@ async def disturbed(sessions: Sessions, model: str, deterministic: bool) -> dict
     """How outputs in company, and in messages of other lengths, differ from those alone."""
     ours = await begun(sessions, model, 3, deterministic)
     rng = np.random.default_rng(1)
-    values = rng.standard_normal((TOLD, width(ours[0].loaded)))
+    values = rng.standard_normal((TOLD, ours[0].width))
     alone = await pushed(sessions, ours[0], values)
     others = [
         each

@@ -61,12 +61,12 @@ def main() -> None:
         small = streamed(y[: ENDS["test"]], quantize(artefact, FAMILY, Path(folder)))
     made = {
         "aaren-forecast": answers[origins],
-        "aaren-forecast, int8": small[origins],
         "seasonal naive": naive(y, origins),
         "ETS(A,N,A)": smoothed(y, origins, damped=False),
         "ETS(A,Ad,A)": smoothed(y, origins, damped=True),
     }
     figures = {name: losses(y, origins, q) for name, q in made.items()}
+    figures["aaren-forecast, int8"] = losses(y, origins, small[origins])
     whole = {
         "aaren-forecast": losses(y, every, answers[every]),
         "aaren-forecast, int8": losses(y, every, small[every]),
