@@ -19,6 +19,7 @@ from foretoken.models.tasks import SequenceReply, SequenceRequest
 
 __all__ = ["ClassPredictor", "ForecastPredictor"]
 
+FARTHEST = 1e4  # standard deviations; sums over what lies beyond might leave float32
 LARGEST = 1e100  # squares and sums of what is larger may leave float64
 Options = Mapping[str, float | str]
 
@@ -112,8 +113,8 @@ class ClassPredictor:
     def predict(self, request: SequenceRequest, state: Any = None) -> Steps:
         """One call; output probabilities [T, C] float32, in the order of the model's classes."""
         x = (_expect_numbers(request.values, len(self._mean)) - self._mean) / self._std
-        far = np.float32(np.finfo(np.float32).max)
-        call = _call(x.clip(-far, far).astype(np.float32), self.start() if state is None else state)
+        x = x.clip(-FARTHEST, FARTHEST).astype(np.float32)
+        call = _call(x, self.start() if state is None else state)
         made: Arrays
         (made,) = yield [call]
         probabilities = made["probabilities"]

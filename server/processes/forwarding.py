@@ -36,6 +36,7 @@ Drop = Callable[[str, Terms], Awaitable[None]]
 _LENGTH = struct.Struct("<I")  # of the terms, before what else is in a frame
 BESIDE = 1 << 16  # bytes of a frame beside the message
 SLACK = 0.2  # seconds after the deadline in which the other worker may still say that it has passed
+ANSWER = 1 << 31  # bytes of an answer's frame; what a worker makes of a request may be far larger
 BACKLOG = 256  # connections that wait to be accepted; there are at most as many as workers
 
 
@@ -133,7 +134,7 @@ class Forwarding:
         try:
             with short(calls_of(self._run, worker)) as path:
                 await loop.create_unix_connection(
-                    lambda: link.attach(Frames(self._frame, link.heard, link.gone)), path
+                    lambda: link.attach(Frames(ANSWER, link.heard, link.gone)), path
                 )
         except (ConnectionRefusedError, FileNotFoundError) as e:
             self._links.pop(worker, None)

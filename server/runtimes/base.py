@@ -48,6 +48,10 @@ class Rows(Protocol):
 
         Returns:
             The graph's outputs; the states stay as they were if it fails.
+
+        Raises:
+            DataLoss: if it failed and they did not.
+            And what ``Executable.run`` raises.
         """
 
 

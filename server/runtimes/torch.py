@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from foretoken.errors import InternalError, InvalidInput, Overloaded, Unsupported
+from foretoken.errors import DataLoss, InternalError, InvalidInput, Overloaded, Unsupported
 from foretoken.exporters.modules import load_module
 from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph
@@ -129,6 +129,8 @@ class TorchExecutable:
         try:
             with torch.inference_mode(), self._autocast(), _threads(self._threads):
                 yield
+        except DataLoss:
+            raise
         except torch.OutOfMemoryError as e:
             raise Overloaded(f"graph {graph!r} needs more memory than the device has left") from e
         except Exception as e:  # whatever a module may raise
@@ -196,7 +198,7 @@ class TorchRows:
             rows = torch.tensor(slots, device=runs.device)
             pools = [self._pools[tensor.name] for tensor in declared.reads]
             if runs.has(f"{graph.name}_"):
-                made = runs.call(f"{graph.name}_", [*given, *pools, rows])
+                made = self._in_place(f"{graph.name}_", [*given, *pools, rows])
             else:
                 states = [pool.index_select(0, rows) for pool in pools]
                 made = runs.call(graph.name, [*given, *states])
@@ -205,6 +207,12 @@ class TorchRows:
                     pool = self._pools[tensor.name]
                     pool.index_copy_(0, rows, new.to(pool.dtype))
             return {t.name: array(t, out) for t, out in zip(declared.outputs, made, strict=False)}
+
+    def _in_place(self, method: str, given: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+        try:
+            return self._executable.call(method, given)
+        except Exception as e:  # layers before the one that failed have changed their part
+            raise DataLoss(f"the rows of the batch are half changed: {method} failed: {e}") from e
 
 
 @contextlib.contextmanager

@@ -144,15 +144,19 @@ class SavedSessions(States):
             for state in found
         ]
 
-    def renew(self, owned: Mapping[str, int], expires: datetime | None) -> None:
+    def renew(
+        self, owned: Mapping[str, int], expires: datetime | None, aside: Sequence[str] = ()
+    ) -> None:
         """Set when sessions expire that are in use but not saved; those lost to others are left.
 
         Args:
             owned: epoch by session.
             expires: UTC; None: never.
+            aside: idle sessions, whatever their epochs.
         """
         with self.writing() as connection:
             saved.renew(connection, owned, expires)
+            saved.renew_idle(connection, aside, expires)
 
     def drop(self, owned: Mapping[str, int]) -> None:
         """Erase the states of sessions that have ended; those lost to others are left.

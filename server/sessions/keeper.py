@@ -7,7 +7,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from foretoken.errors import (
     DataLoss,
     FailedPrecondition,
     ForetokenError,
+    InternalError,
     NotFound,
     Overloaded,
     Unavailable,
@@ -65,29 +67,42 @@ class Keeper:
         self._begins: Together[Saved, int] = Together(self._begun, BATCH)
         self._claims = Together(self._claimed, BATCH)
         self._saves = Together(store.save, BATCH)
-        self._due: dict[Session, Saved] = {}  # checkpoints that are to be written
-        self._writer: asyncio.Task[None] | None = None
+        self._due: dict[Session, asyncio.Task[None]] = {}  # checkpoints on their way
         self._coming: dict[Session, asyncio.Task[None]] = {}  # sessions on their way back
         self._going: dict[
             Session, asyncio.Task[BaseException | None]
         ] = {}  # on their way to the store
 
     def saved(self, room: Room, session: Session) -> Saved:
-        """A session's state as the store takes it; nothing of it may run."""
+        """A session's state as others may go on from it; nothing of it may run."""
+        return self._saved(room, session, session.id, session.epoch)
+
+    def aside(self, room: Room, session: Session) -> Saved:
+        """A session's state as it waits for the session's next message; nothing of it may run.
+
+        That of a durable session lies beside its checkpoint, which others may go on from: the state
+        may be ahead of what its caller has received.
+        """
+        return self._saved(room, session, _away(session), 0)
+
+    def _saved(self, room: Room, session: Session, id_: str, epoch: int) -> Saved:
         snapshot = room.snapshot(session, session.options.family)
         return Saved(
-            session=session.id,
+            session=id_,
             tenant=session.tenant,
-            epoch=session.epoch,
+            epoch=epoch,
             model=snapshot.model,
             version=snapshot.version,
             manifest=snapshot.manifest,
             step=snapshot.step,
             data=to_bytes(snapshot),
-            kind="durable" if session.options.durable else "idle",
-            expires=expiry(datetime.now(UTC), self._ttl),
+            kind="durable" if epoch else "idle",
+            expires=self._expiry(),
             about=_said(session.options),
         )
+
+    def _expiry(self) -> datetime | None:
+        return expiry(datetime.now(UTC), self._ttl)
 
     # -- checkpoints ------------------------------------------------------------------------------
 
@@ -97,7 +112,7 @@ class Keeper:
         Raises:
             Unavailable: if the data dir cannot be written.
         """
-        state = self.saved(room, session)
+        state = replace(self.saved(room, session), kind="durable")
         session.epoch = await self._begins.ask(state)
         session.durable_step = session.step
 
@@ -106,32 +121,36 @@ class Keeper:
 
     def write(self, session: Session) -> None:
         """Have the session's candidate written; its ``durable_step`` tells when it is."""
-        if session.candidate is None or session in self._due:
-            return
-        self._due[session] = session.candidate
-        if self._writer is None:
-            self._writer = asyncio.ensure_future(self._write())
+        if (state := session.candidate) is not None and session not in self._due:
+            self._due[session] = asyncio.ensure_future(self._write(session, state))
 
-    async def _write(self) -> None:
-        """Write what is due, all that has become so meanwhile in one transaction."""
+    async def _write(self, session: Session, state: Saved) -> None:
         try:
-            while self._due:
-                due = dict(list(self._due.items())[:BATCH])
+            while not session.ended:
                 try:
-                    written = await asyncio.to_thread(self._store.save, list(due.values()))
-                except Exception as e:  # the states are kept, and tried again
+                    done = await self._saves.ask(state)
+                except Unavailable as e:  # the state is kept, and tried again
                     _log.error("checkpoints cannot be written: %s", e)
                     await asyncio.sleep(AGAIN)
                     continue
-                for (session, state), done in zip(due.items(), written, strict=True):
-                    self._due.pop(session, None)  # it may have been closed meanwhile
-                    session.candidate = None
-                    if done:
-                        session.durable_step = max(session.durable_step, state.step)
-                    else:
-                        self._lost(session, Unavailable(TAKEN.format(session.id)))
+                session.candidate = None
+                if done:
+                    session.durable_step = max(session.durable_step, state.step)
+                else:
+                    self._lost(session, Unavailable(TAKEN.format(session.id)))
+                return
+        except Exception as e:  # of this session alone: others are written without it
+            _log.error("the checkpoint of session %s cannot be written: %s", session.id, e)
+            self._lost(session, InternalError(f"session {session.id} cannot be kept"))
         finally:
-            self._writer = None
+            self._due.pop(session, None)
+
+    async def renew(self, sessions: Iterable[Session]) -> None:
+        """Set back when the rows of sessions expire that are in use."""
+        owned = {each.id: each.epoch for each in sessions if each.epoch}
+        aside = [_away(each) for each in sessions if each.slot < 0]
+        if owned or aside:
+            await asyncio.to_thread(self._store.renew, owned, self._expiry(), aside)
 
     # -- away and back ----------------------------------------------------------------------------
 
@@ -158,6 +177,7 @@ class Keeper:
         asked = (self._saves.ask(state) for _, state in states)
         outcomes = await asyncio.gather(*asked, return_exceptions=True)
         failed: BaseException | None = None
+        closed: list[Session] = []  # meanwhile
         for (session, state), outcome in zip(states, outcomes, strict=True):
             del self._going[session]
             if isinstance(outcome, BaseException):
@@ -166,8 +186,10 @@ class Keeper:
                     self._lost(session, Unavailable(f"there is no room for session {session.id}"))
             elif not outcome:
                 self._lost(session, Unavailable(TAKEN.format(session.id)))
-            elif session.ended and not (session.leaving or session.lost or session.epoch):
-                await self._erase(session)  # it was closed meanwhile
+            elif session.ended and (session.epoch or not (session.leaving or session.lost)):
+                closed.append(session)
+        for session in closed:
+            await self._erase(session)
         return failed
 
     def bring_back(self, session: Session) -> None:
@@ -183,14 +205,13 @@ class Keeper:
                 return
         until = time.monotonic() + PATIENCE
         try:
-            saved = await self._claims.ask((session.id, session.tenant))
-            session.epoch = saved.epoch
+            saved = await self._claims.ask((_away(session), session.tenant))
             snapshot = from_bytes(saved.data)
             while True:
                 try:
                     await self._again(session, snapshot)
                     return
-                except Overloaded:
+                except (Overloaded, Unavailable):
                     if time.monotonic() > until:
                         await self.put_back(saved)
                         raise
@@ -199,6 +220,9 @@ class Keeper:
             self._lost(session, Unavailable(f"session {session.id} has to wait elsewhere: {e}"))
         except ForetokenError as e:
             self._lost(session, e)
+        except Exception as e:  # whoever waits must hear of it
+            _log.error("session %s cannot come back: %s", session.id, e)
+            self._lost(session, InternalError(f"session {session.id} cannot come back"))
 
     async def settled(self, session: Session) -> None:
         """Wait until a session is on no way, neither to the store nor back."""
@@ -228,25 +252,27 @@ class Keeper:
         """Keep again what was claimed and cannot be gone on with for now."""
         await self._saves.ask(saved)
 
-    async def drop(self, session: Session, *, away: bool = False) -> None:
+    async def drop(self, session: Session, *, away: bool = False, all_: bool = True) -> None:
         """Erase what is kept of a session that has ended.
 
         Args:
             session: that has ended.
-            away: whether its state had been put away, under an epoch that nobody here knows.
+            away: whether its state had been put aside.
+            all_: its checkpoint, too.
         """
-        self._due.pop(session, None)
+        if (due := self._due.get(session)) is not None:
+            await asyncio.wait([due])
         if (coming := self._coming.get(session)) is not None:
             await asyncio.wait([coming])
-        if session.epoch:
+        if session.epoch and all_:
             await asyncio.to_thread(self._store.drop, {session.id: session.epoch})
-        elif away:
+        if away:
             await self._erase(session)
 
     async def _erase(self, session: Session) -> None:
-        """Erase a session's row, if there is one, whose epoch is not known."""
-        with contextlib.suppress(NotFound, FailedPrecondition, DataLoss):
-            await self._claims.ask((session.id, session.tenant))
+        """Erase the state that was put aside, if it is there; if that fails, it expires."""
+        with contextlib.suppress(NotFound, FailedPrecondition, DataLoss, Unavailable):
+            await self._claims.ask((_away(session), session.tenant))
 
     # -- snapshots --------------------------------------------------------------------------------
 
@@ -267,8 +293,13 @@ class Keeper:
         """Write what is due, and let nothing come back any more."""
         for task in list(self._coming.values()):
             task.cancel()
-        if self._writer is not None:
-            await self._writer
+        if self._due:
+            await asyncio.wait(list(self._due.values()))
+
+
+def _away(session: Session) -> str:
+    """Under which id a session's state waits for its next message."""
+    return f"aside-{session.id}" if session.epoch else session.id
 
 
 def _said(options: SessionOptions) -> str:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
-from foretoken.errors import Unsupported
+from foretoken.errors import ForetokenError, Unsupported
 from foretoken.models.contract import Arrays, Tensor
 from foretoken.models.kinds import Kind, Recurrent
 from foretoken.server.engine.batcher import Batcher
@@ -48,6 +48,7 @@ class Room:
         observer: hears of batches and messages.
         absent: see ``Stepper``.
         stepped: see ``Stepper``.
+        spoilt: see ``Stepper``.
 
     Raises:
         Unsupported: if the version is not recurrent, or one state is more than there is room for.
@@ -61,6 +62,7 @@ class Room:
         observer: Observer,
         absent: Callable[[Session], None],
         stepped: Callable[[Session], None],
+        spoilt: Callable[[Session, ForetokenError], None],
     ) -> None:
         predictor = recurrent(loaded)
         lane = loaded.lanes["step"]
@@ -77,7 +79,7 @@ class Room:
         self.predictor = predictor
         self.signature: tuple[Tensor, ...] = lane.graph.reads
         self._slots = Slots(_rows(loaded.executable, start, most + 1), start, most)
-        self.stepper = Stepper(loaded, self._slots, batcher, observer, absent, stepped)
+        self.stepper = Stepper(loaded, self._slots, batcher, observer, absent, stepped, spoilt)
         self._seated: OrderedDict[Session, Room | None] = OrderedDict()  # the last used last
         self.members = 0  # sessions of this version, those whose state is in the store as well
 
@@ -122,8 +124,8 @@ class Room:
         self._seated.move_to_end(session)
 
     def idle(self) -> Iterator[Session]:
-        """Sessions with a slot that have nothing to do, the least recently used first."""
-        return (each for each in self._seated if not self.stepper.busy(each))
+        """Open sessions with a slot and nothing to do, the least recently used first."""
+        return (s for s in self._seated if not (s.opening or self.stepper.busy(s)))
 
     def sessions(self) -> list[Session]:
         """Those that have a slot."""

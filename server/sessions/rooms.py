@@ -148,7 +148,7 @@ class Rooms:
         Raises:
             Unavailable: if the data dir cannot be written; they stay where they are, then.
         """
-        states = [(each, self._keeper.saved(room, each)) for each in sessions]
+        states = [(each, self._keeper.aside(room, each)) for each in sessions]
         for each in sessions:
             room.unseat(each)  # input that comes now waits until it is seated again
         await self._keeper.put_away(states, self._stay)

@@ -193,6 +193,13 @@ def renew(connection: Connection, owned: Mapping[str, int], expires: datetime | 
         connection.execute(newer, _named(owned))
 
 
+def renew_idle(connection: Connection, ids: Iterable[str], expires: datetime | None) -> None:
+    """Set when rows of idle sessions expire."""
+    for some in _batches(ids):
+        idle = _C.session.in_(some) & (_C.kind == "idle")
+        connection.execute(update(sessions).where(idle).values(expires=expires))
+
+
 def drop(connection: Connection, owned: Mapping[str, int]) -> None:
     """Delete rows, of those with the epoch given."""
     if owned:

@@ -69,6 +69,7 @@ class Session:
     epoch: int = 0  # of its row in the store, if it has one; others' are newer once they claimed it
     slot: int = -1  # in its pool; -1: its state is in the store
     used: float = 0.0  # time.monotonic() of the last observation
+    opening: bool = True  # nobody has it yet
     ended: bool = False
     lost: ForetokenError | None = None  # why it cannot go on here
     leaving: bool = False  # its state is on its way to the store, for others to go on with

@@ -77,6 +77,8 @@ class Sessions(Shelf):
         self._keeper = Keeper(registry.sessions, settings, self._seated_again, self._lost)
         self._rooms = Rooms(registry, settings, found, self._keeper, self._made)
         self._closing = False
+        self._giving_up: set[asyncio.Task[None]] = set()
+        self._renew_again = 0.0
         self._state: int | None = None  # of the registry, when versions were last looked for
         self._process = secrets.token_hex(16)
         self._pinned: Set[tuple[str, int]] = frozenset()
@@ -173,7 +175,27 @@ class Sessions(Shelf):
         return self._add(room, new)
 
     async def _go_on(self, model: str, terms: Terms, resume: Continue) -> Session:
-        """Take a session over, from wherever it was last kept."""
+        """Take a session over, from wherever it was last kept.
+
+        Once its state is claimed, it is this process's to keep, also if the caller goes.
+        """
+        task = asyncio.ensure_future(self._taken_over(model, terms, resume))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            given_up = asyncio.ensure_future(self._give_up(task))
+            self._giving_up.add(given_up)
+            given_up.add_done_callback(self._giving_up.discard)
+            raise
+
+    async def _give_up(self, opening: asyncio.Task[Session]) -> None:
+        """Put a session that nobody has any more where others can go on with it."""
+        await asyncio.wait([opening])
+        if not opening.cancelled() and opening.exception() is None:
+            session = opening.result()
+            await self._leave(self._rooms.where(session), session)
+
+    async def _taken_over(self, model: str, terms: Terms, resume: Continue) -> Session:
         tenant = terms.caller.tenant
         if (here := self._sessions.get(resume.id)) is not None and here.tenant == tenant:
             if not here.options.durable and here.lost is None:
@@ -207,9 +229,11 @@ class Sessions(Shelf):
             self._observer,
             self._keeper.bring_back,
             self._stepped,
+            self._lost,
         )
 
     def _add(self, room: Room, session: Session) -> Session:
+        session.opening = False
         self._sessions[session.id] = session
         room.members += 1
         return session
@@ -357,8 +381,8 @@ class Sessions(Shelf):
         """End a session whose caller is gone; a durable one can be gone on with by its id."""
         away = session.slot < 0 and not session.ended
         self._end(session, Cancelled("the session's caller has gone"))
-        if not session.options.durable and not session.leaving:
-            await self._keeper.drop(session, away=away)
+        if not session.leaving:
+            await self._keeper.drop(session, away=away, all_=not session.options.durable)
 
     def _end(self, session: Session, error: BaseException) -> None:
         if session.ended:
@@ -399,6 +423,14 @@ class Sessions(Shelf):
                 self._rooms.forget(room)
         self._state = state
         await self._pin()
+        await self._renew()
+
+    async def _renew(self) -> None:
+        """Keep the rows of sessions in use from expiring."""
+        ttl, now = self._settings.session_ttl, time.monotonic()
+        if ttl and now >= self._renew_again:
+            self._renew_again = now + ttl / 4
+            await self._keeper.renew(list(self._sessions.values()))
 
     async def _expect_there(self, room: Room) -> None:
         """End the sessions of a version that has been deleted."""
@@ -429,6 +461,8 @@ class Sessions(Shelf):
     async def drain(self) -> None:
         """Take no new sessions, and put all there are where others can go on with them."""
         self._closing = True
+        if self._giving_up:
+            await asyncio.wait(list(self._giving_up))
         for room in self._rooms:
             await self._hand_over(room)
 
@@ -444,8 +478,10 @@ class Sessions(Shelf):
                 if session.slot >= 0:
                     state = await self._look(session, lambda: self._depart(room, session))
                     await self._keeper.put_away([(session, state)])
-            elif session.waiting:
-                await self._look(session, lambda: None)
+            else:
+                if session.waiting:
+                    await self._look(session, lambda: None)
+                await self._keeper.drop(session, away=session.slot < 0, all_=False)
         except ForetokenError as e:
             if session.ended:
                 return

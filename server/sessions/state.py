@@ -31,7 +31,7 @@ _HEADER = struct.Struct("<8sIQ32s")  # magic, format, length and SHA-256 of the 
 _LENGTH = struct.Struct("<I")  # of the metadata
 _FLOATS, _SIGNED = ("float16", "float32", "float64"), ("int8", "int16", "int32", "int64")
 _DTYPES = frozenset((*_FLOATS, *_SIGNED, "uint8", "uint16", "uint32", "uint64", "bool"))
-_INT64 = 1 << 63
+LARGEST = 1 << 53  # of counts that a state tells; so many observations are never made
 _SOUGHT = "give the bytes that a snapshot was returned as"
 
 
@@ -169,7 +169,7 @@ def _described(about: Any) -> dict[str, Any]:
     if not isinstance(about, dict) or set(about) != {*kinds, "options"}:
         raise ValueError(f"the metadata must hold options, {', '.join(kinds)} and nothing else")
     for name, kind in kinds.items():
-        if type(about[name]) is not kind or (kind is int and not 0 <= about[name] < _INT64):
+        if type(about[name]) is not kind or (kind is int and not 0 <= about[name] < LARGEST):
             raise ValueError(f"{name} is not acceptable")
     options = about["options"]
     if not isinstance(options, dict):

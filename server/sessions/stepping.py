@@ -9,6 +9,7 @@ and neither does how observations are cut into messages.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,13 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError, InvalidInput
+from foretoken.errors import (
+    DataLoss,
+    DeadlineExceeded,
+    ForetokenError,
+    InternalError,
+    InvalidInput,
+)
 from foretoken.models.contract import Array, Arrays, Call, Graph, Steps, Tensor
 from foretoken.models.tasks import SequenceReply, SequenceRequest
 from foretoken.server.engine import batches
@@ -32,6 +39,7 @@ from foretoken.server.sessions.work import Visit, Work
 
 __all__ = ["CHUNK", "FIXED", "ROWS", "Stepper", "expect_fitting"]
 
+_log = logging.getLogger("foretoken.sessions")
 CHUNK = 64  # observations of a session in one batch at most
 ROWS = 256  # of a batch of steps at most: with more, a layer's outputs leave the caches
 FIXED = 16  # rows of a batch of deterministic sessions, with whatever they are filled up
@@ -62,6 +70,8 @@ class Stepper:
         observer: hears of every batch and message.
         absent: is told of a session that has work but no slot; ``wake`` is called once it has one.
         stepped: is told when a message of a session has been applied.
+        spoilt: is told of a session whose state is not what it was, for which there is none to go
+            back to.
     """
 
     def __init__(
@@ -72,6 +82,7 @@ class Stepper:
         observer: Observer,
         absent: Callable[[Session], None],
         stepped: Callable[[Session], None],
+        spoilt: Callable[[Session, ForetokenError], None],
     ) -> None:
         self.loaded = loaded
         self.slots = slots
@@ -80,6 +91,7 @@ class Stepper:
         self._observer = observer
         self._absent = absent
         self._stepped = stepped
+        self._spoilt = spoilt
         self._ready: dict[Kind, deque[Session]] = {
             "step": deque(),
             "scan": deque(),
@@ -110,15 +122,8 @@ class Stepper:
         if session.slot < 0:
             self._absent(session)
             return
-        head = session.waiting[0]
-        if isinstance(head, Visit):
-            kind: Kind = "step"
-        elif session.options.deterministic:
-            kind = "fixed"
-        else:
-            kind = "step" if head.left == 1 else "scan"
         self._queued.add(session)
-        self._ready[kind].append(session)
+        self._ready[_kind(session, session.waiting[0])].append(session)
         self._schedule()
 
     def end(self, session: Session, error: BaseException) -> None:
@@ -153,7 +158,7 @@ class Stepper:
             kind = self._order[0]
             self._order.rotate(-1)
             while self._ready[kind] and not self._running:
-                turns = self._begin(self._picked(kind))
+                turns = self._begin(kind, self._picked(kind))
                 if turns:
                     self._start(kind, turns)
                     break  # the other kinds are next
@@ -183,8 +188,11 @@ class Stepper:
         ready.extendleft(reversed([s for i, s in enumerate(others) if i not in chosen]))
         return [head, *(others[i] for i in sorted(chosen))]
 
-    def _begin(self, picked: Sequence[Session]) -> list[_Turn]:
-        """Their parts in a batch; visits are paid on the way, and what is not acceptable fails."""
+    def _begin(self, kind: Kind, picked: Sequence[Session]) -> list[_Turn]:
+        """Their parts in a batch; visits are paid on the way, and what is not acceptable fails.
+
+        What comes behind those may belong to batches of another kind, and is queued for them.
+        """
         turns, now = [], time.monotonic()
         for session in picked:
             while session.waiting:
@@ -195,6 +203,8 @@ class Stepper:
                     if session.slot < 0:
                         break
                     continue
+                if _kind(session, head) != kind:
+                    break
                 turn = self._turn(session, head, now)
                 if turn is not None:
                     turns.append(turn)
@@ -229,7 +239,11 @@ class Stepper:
     def _start(self, kind: Kind, turns: list[_Turn]) -> None:
         lane = self._lane("scan" if kind == "scan" else "step")
         slots = [turn.session.slot for turn in turns]
-        inputs = _merged(lane.graph.inputs, turns)
+        try:
+            inputs = _merged(lane.graph.inputs, turns)
+        except Exception as e:  # whatever it is, those who wait must hear of it
+            self._failed(turns, e)
+            return
         if kind == "fixed" and len(turns) < FIXED:
             missing = FIXED - len(turns)
             slots += [SPARE] * missing
@@ -304,8 +318,11 @@ class Stepper:
         except StopIteration as end:
             reply: SequenceReply = end.value
         except Exception as e:
-            self._undo(session, work, e)
-            self.wake(session)
+            if work.before is None:
+                self._spoil(session, e)
+            else:
+                self._undo(session, work, e)
+                self.wake(session)
             return
         else:
             raise InternalError("a recurrent predictor yields one call for a request")
@@ -322,18 +339,31 @@ class Stepper:
         self.wake(session)
 
     def _failed(self, turns: list[_Turn], error: BaseException) -> None:
-        """A batch did not run: nothing of it has been applied."""
+        """A batch did not run: nothing of it has been applied, or nobody knows what."""
         for turn in turns:
             self._busy.discard(turn.session)
             if turn.session.ended:
                 self._free(turn.session)
+            elif isinstance(error, DataLoss) and turn.work.before is None:
+                self._spoil(turn.session, error)
             else:
                 self._undo(turn.session, turn.work, error)
                 self.wake(turn.session)
 
+    def _spoil(self, session: Session, error: BaseException) -> None:
+        """End a session whose state is neither that before the message nor that after it."""
+        _log.error("session %s has lost its state: %s", session.id, error)
+        self._spoilt(
+            session,
+            DataLoss(
+                "a failure of the server has spoilt the session's state; go on from a snapshot, or "
+                "with its id if it is durable"
+            ),
+        )
+
     def _undo(self, session: Session, work: Work, error: BaseException) -> None:
         """Fail a message, and leave its session as it was before."""
-        if work.before is not None and work.at:
+        if work.before is not None:
             self.slots.write(session.slot, work.before)
         self._leave(session)
         work.fail(error)
@@ -379,8 +409,17 @@ def expect_fitting(graph: Graph, call: Call) -> None:
             )
 
 
+def _kind(session: Session, head: Work | Visit) -> Kind:
+    """Of the batches that ``head`` may be in; visits may be paid in any."""
+    if isinstance(head, Visit):
+        return "step"
+    if session.options.deterministic:
+        return "fixed"
+    return "step" if head.left == 1 else "scan"
+
+
 def _chunk(session: Session) -> int:
-    """Observations of its next batch; of a session that has ended in the queue, as if it had one."""
+    """Observations of its next batch; sessions that have ended in the queue are as those of one."""
     head = session.waiting[0] if session.waiting else None
     return min(head.left, CHUNK) if isinstance(head, Work) else 1
 

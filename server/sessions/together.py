@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from foretoken.errors import ForetokenError
+
 __all__ = ["Together"]
 
 A = TypeVar("A")
@@ -43,10 +45,7 @@ class Together(Generic[A, R]):
         try:
             while self._waiting:
                 turn = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-                try:
-                    made = await asyncio.to_thread(self._work, [request for request, _ in turn])
-                except Exception as e:  # it concerns everybody who was in this call
-                    made = [e] * len(turn)
+                made = await asyncio.to_thread(self._made, [request for request, _ in turn])
                 for (_, done), result in zip(turn, made, strict=True):
                     if done.done():
                         continue
@@ -56,6 +55,17 @@ class Together(Generic[A, R]):
                         done.set_result(result)
         finally:
             self._worker = None
+
+    def _made(self, requests: Sequence[A]) -> Sequence[R | Exception]:
+        """Results or errors, in a thread; what is no error of the tree is that of one request."""
+        try:
+            return self._work(requests)
+        except ForetokenError as e:
+            return [e] * len(requests)
+        except Exception as e:
+            if len(requests) == 1:
+                return [e]
+            return [made for each in requests for made in self._made([each])]
 
     async def settled(self) -> None:
         """Wait until nothing is being worked on."""

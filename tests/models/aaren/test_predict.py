@@ -133,5 +133,7 @@ def test_a_classifier_standardises_and_takes_no_options():
     assert call.inputs["x"].dtype == np.float32
     assert call.inputs["x"].tolist() == [[[1.0, 3.0], [0.0, -1.0]]]
     assert reply.outputs["probabilities"].shape == (2, 3)
+    call, _ = answered(model, [[-1e100, 0.0], [0.0, 1e100]], {}, made)
+    assert call.inputs["x"].tolist() == [[[-1e4, 0.0], [-1e4, 1e4]]]
     with pytest.raises(InvalidInput, match="reads 2 at each step"):
         next(model.predict(SequenceRequest(np.zeros((1, 1)))))

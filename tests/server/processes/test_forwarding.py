@@ -55,6 +55,7 @@ class Other:
         self.free = asyncio.Event()
         self.free.set()
         self.error = None
+        self.times = 1
 
     async def answer(self, terms, packed):
         self.asked.append((terms, packed))
@@ -68,7 +69,7 @@ class Other:
             self.running -= 1
         if self.error is not None:
             raise self.error
-        return packed[::-1]
+        return packed[::-1] * self.times
 
     async def drop(self, key, terms):
         self.dropped.append((key, terms))
@@ -115,6 +116,17 @@ def test_terms_and_messages_arrive_as_they_were_sent(tmp_path, log, run):
 
     run(work())
     assert list(tmp_path.glob("*.calls")) == []
+
+
+def test_an_answer_may_be_larger_than_any_message(tmp_path, log, run):
+    async def work():
+        async with two(tmp_path, log) as (one, other):
+            other.times = 5
+            large = os.urandom(MESSAGE)
+            assert await one.ask(2, ANYONE, large) == 5 * large[::-1]
+            assert await one.ask(2, ANYONE, b"abc") == b"cba" * 5
+
+    run(work())
 
 
 def test_many_calls_share_a_connection_and_begin_in_their_order(tmp_path, log, run):

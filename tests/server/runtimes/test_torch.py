@@ -215,3 +215,18 @@ def test_the_gpu_says_what_the_cpu_says(published, name):
             wanted, made = cpu.run(graph.name, example), gpu.run(graph.name, example)
             for tensor in wanted:
                 np.testing.assert_allclose(made[tensor], wanted[tensor], atol=1e-4)
+
+
+def test_rows_that_are_half_changed_are_told(published, monkeypatch):
+    artefact, family = published("deltanet"), SUBJECTS["deltanet"]
+    executable = TorchRuntime("cpu").load(artefact, family, 1)
+    start = family.predictor(artefact.config, {}).start()
+    rows = executable.rows(start, 4)
+
+    def broken(x, S, conv, slots):
+        S.index_fill_(0, slots, 1.0)
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(executable._module, "step_", broken)
+    with pytest.raises(DataLoss, match="half changed: step_ failed: the device is gone"):
+        rows.run(executable.declared("step"), {"x": np.zeros((2, 1), np.int64)}, [1, 2])

@@ -55,7 +55,7 @@ def parts(data: bytes) -> tuple[dict, bytes]:
 @settings(deadline=None)
 def test_a_snapshot_comes_back_bit_for_bit(arrays, options):
     assume("__metadata__" not in arrays)  # safetensors' own
-    made = Snapshot("m", 3, MANIFEST, 2, 2**63 - 1, options, arrays)
+    made = Snapshot("m", 3, MANIFEST, 2, 2**53 - 1, options, arrays)
     data = to_bytes(made)
     assert same(made, from_bytes(data))
     assert to_bytes(from_bytes(data)) == data
@@ -141,7 +141,7 @@ def test_forged_contents_are_no_snapshot(about, arrays):
         {"step": -1},
         {"step": True},
         {"step": 1.0},
-        {"step": 2**63},
+        {"step": 2**53},
         {"model": None},
         {"options": []},
         {"options": {"h": None}},
