@@ -11,7 +11,7 @@ import asyncio
 import math
 import secrets
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -39,6 +39,7 @@ from foretoken.server.sessions.saved import Saved
 from foretoken.server.sessions.session import Continue, Resume, Session, SessionOptions, Want
 from foretoken.server.sessions.shelf import Shelf
 from foretoken.server.sessions.state import Snapshot, from_bytes
+from foretoken.server.sessions.upkeep import Upkeep
 from foretoken.server.sessions.work import Visit, Work
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Scope, Terms
@@ -46,7 +47,6 @@ from foretoken.server.terms import Scope, Terms
 __all__ = ["Sessions"]
 
 PENDING = 64  # messages of one session that may wait
-PINNED = 15.0  # seconds for which others believe what is said of live sessions
 T = TypeVar("T")
 
 
@@ -78,11 +78,8 @@ class Sessions(Shelf):
         self._rooms = Rooms(registry, settings, found, self._keeper, self._made)
         self._closing = False
         self._giving_up: set[asyncio.Task[None]] = set()
-        self._renew_again = 0.0
         self._state: int | None = None  # of the registry, when versions were last looked for
-        self._process = secrets.token_hex(16)
-        self._pinned: Set[tuple[str, int]] = frozenset()
-        self._pin_again = 0.0
+        self._upkeep = Upkeep(registry.sessions, self._keeper, settings.session_ttl)
 
     @property
     def live(self) -> int:
@@ -422,15 +419,7 @@ class Sessions(Shelf):
             if not room.members and not room.seated:
                 self._rooms.forget(room)
         self._state = state
-        await self._pin()
-        await self._renew()
-
-    async def _renew(self) -> None:
-        """Keep the rows of sessions in use from expiring."""
-        ttl, now = self._settings.session_ttl, time.monotonic()
-        if ttl and now >= self._renew_again:
-            self._renew_again = now + ttl / 4
-            await self._keeper.renew(list(self._sessions.values()))
+        await self._upkeep.say(self._rooms, list(self._sessions.values()))
 
     async def _expect_there(self, room: Room) -> None:
         """End the sessions of a version that has been deleted."""
@@ -444,16 +433,6 @@ class Sessions(Shelf):
             )
             for session in self._members(room):
                 self._lost(session, lost)
-
-    async def _pin(self) -> None:
-        """Say which versions sessions here need, when that changes and every few seconds."""
-        rooms = [room for room in self._rooms if room.members]
-        counts = {(r.loaded.version.name, r.loaded.version.number): r.members for r in rooms}
-        now = time.monotonic()
-        if counts.keys() == self._pinned and (not counts or now < self._pin_again):
-            return
-        self._pinned, self._pin_again = counts.keys(), now + PINNED / 3
-        await asyncio.to_thread(self._registry.sessions.pin, self._process, counts, PINNED)
 
     def _members(self, room: Room) -> list[Session]:
         return [each for each in self._sessions.values() if self._rooms.where(each) is room]
@@ -501,5 +480,4 @@ class Sessions(Shelf):
         for session in list(self._sessions.values()):
             await self.abandon(session)
         await self._keeper.close()
-        if self._pinned:
-            await asyncio.to_thread(self._registry.sessions.pin, self._process, {}, 0.0)
+        await self._upkeep.end()
