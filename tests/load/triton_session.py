@@ -10,6 +10,13 @@ import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+TABLE = {
+    "X_train": np.array([[1.0], [2.0], [8.0], [9.0]]),
+    "y_train": np.array([b"a", b"a", b"b", b"b"], object),
+    "X_test": np.array([[3.0], [7.0]]),
+}
+SEQUENCE = {"values": np.array([[1.0], [2.0]])}
+KINDS = {np.dtype(float): "FP64", np.dtype(object): "BYTES"}
 SAMPLES = {
     "values": np.array([0.1, 0.25, 0.4, 0.45], np.float64),
     "steps": np.array([1, 2, 3, 4], np.float64),
@@ -37,7 +44,10 @@ def main(address: str) -> dict:
 
 def inspected(client, name: str, version: str) -> dict:
     metadata = client.get_model_metadata(name, version)
-    result = client.infer(name, inputs(metadata), request_id="7")
+    sample = sample_of(metadata)
+    begun = {"sequence_id": 7, "sequence_start": True, "sequence_end": True}
+    given = begun if sample is SEQUENCE else {}
+    result = client.infer(name, inputs(sample), request_id="7", **given)
     statistics = client.get_inference_statistics(name).model_stats
     return {
         "ready": client.is_model_ready(name),
@@ -45,20 +55,32 @@ def inspected(client, name: str, version: str) -> dict:
         "outputs": [tensor.name for tensor in metadata.outputs],
         "config": client.get_model_config(name).config.name,
         "id": result.get_response().id,
-        "made": {t.name: list(result.as_numpy(t.name).shape) for t in metadata.outputs},
-        "mean": result.as_numpy("mean").tolist(),
+        "made": {
+            tensor.name: list(array.shape)
+            for tensor in metadata.outputs
+            if (array := result.as_numpy(tensor.name)) is not None
+        },
+        "mean": result.as_numpy("mean").tolist() if sample is SAMPLES else None,
         "success": sum(s.inference_stats.success.count for s in statistics),
     }
 
 
-def inputs(metadata) -> list:
+def sample_of(metadata) -> dict:
+    """Inputs of the model's task, which is told by their names."""
+    names = {tensor.name for tensor in metadata.inputs}
+    (found,) = (
+        sample
+        for sample in (SAMPLES, TABLE, SEQUENCE)
+        if names >= set(sample) and (sample is not SEQUENCE or names == set(sample))
+    )
+    return found
+
+
+def inputs(sample) -> list:
     made = []
-    for tensor in metadata.inputs:
-        if tensor.name in SAMPLES:
-            array = SAMPLES[tensor.name]
-            each = triton.InferInput(tensor.name, array.shape, "FP64")
-            each.set_data_from_numpy(array)
-            made.append(each)
+    for name, array in sample.items():
+        made.append(triton.InferInput(name, array.shape, KINDS[array.dtype]))
+        made[-1].set_data_from_numpy(array)
     return made
 
 
