@@ -56,9 +56,8 @@ def inspected(client, name: str, version: str) -> dict:
         "config": client.get_model_config(name).config.name,
         "id": result.get_response().id,
         "made": {
-            tensor.name: list(array.shape)
-            for tensor in metadata.outputs
-            if (array := result.as_numpy(tensor.name)) is not None
+            tensor.name: list(result.as_numpy(tensor.name).shape)
+            for tensor in result.get_response().outputs
         },
         "mean": result.as_numpy("mean").tolist() if sample is SAMPLES else None,
         "success": sum(s.inference_stats.success.count for s in statistics),
