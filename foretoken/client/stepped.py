@@ -103,7 +103,7 @@ class Stepped:
         self._inputs = Inputs(keep=opening.durable)
         self._groups: deque[_Group] = deque()
         self._arrived: deque[_Reply] = deque()  # that nobody has taken yet
-        self._broken, self._fresh = True, False  # whether it has a stream; must have another one
+        self._broken, self._fresh = True, False  # whether it has no stream; must have another one
         self._moved = False  # whether the server has said that it goes on elsewhere
         self._doubt = False  # whether an operation was cut short
         self._ended = False
@@ -195,7 +195,7 @@ class Stepped:
         response = yield from self._control(asked, "forked")
         other = Stepped(number, self._opening)
         other._begin_at(response.forked)
-        other._broken = False
+        other._broken, other._fresh = False, True
         return other
 
     def close(self, *, mend: bool = True) -> Steps[None]:
@@ -206,7 +206,7 @@ class Stepped:
         if self._broken and not mend:
             return
         if self._doubt and self._opening.durable:
-            self._broken = self._fresh = True
+            self._broken = True
         if self._doubt and not self._broken:
             yield Send(self._closing(), fresh=False)  # what it answers to is not known any more
         elif self._opened is not None and (not self._broken or self._may_go_on()):
@@ -229,7 +229,7 @@ class Stepped:
             )
         # The server's last safe state has seen nothing that is not answered.
         self._doubt = False
-        self._broken = self._fresh = True
+        self._broken = True
         for kept in (self._inputs.pending, self._groups, self._arrived):
             kept.clear()
 
@@ -242,7 +242,6 @@ class Stepped:
                 return (yield from work())
             except _PASSING as e:
                 self._broken = True
-                self._fresh = not isinstance(e, Overloaded)
                 if not self._may_go_on():
                     self._lost = Unavailable(
                         f"the stream has broken at step {self.step}: {e}. The session was not "
@@ -262,9 +261,12 @@ class Stepped:
         """Open it on a stream, again if need be, and tell what the server has not seen."""
         known = self._opened
         opening = self._opening if known is None else wire.SequenceOpen(id=known.id)
-        yield Send(wire.SequenceRequest(session=self.number, open=opening), self._fresh)
+        # Whatever breaks off from here on leaves a stream that has ended, or has the session open.
+        fresh, self._fresh = self._fresh, True
+        yield Send(wire.SequenceRequest(session=self.number, open=opening), fresh)
         response = yield Receive()
         if response.HasField("refusal"):
+            self._fresh = False
             raise _error(response.refusal)
         if known is None:
             self._begin_at(response.opened)
@@ -282,7 +284,7 @@ class Stepped:
         for each in self._inputs.pending:
             self.replayed += 0 if known is None else len(each)
             yield self._observe(each.values, each.want)
-        self._broken = self._fresh = self._moved = False
+        self._broken = self._moved = False
 
     def _begin_at(self, said: wire.Opened) -> None:
         options = {

@@ -27,22 +27,30 @@ from foretoken.proto import sequences as wire
 EVERY = 4  # steps between checkpoints
 
 
+def broken(fault):
+    """What ends a stream."""
+    if fault == "full":
+        return Overloaded("too many streams", retry_after=0.1)
+    return Unavailable("the stream has broken")
+
+
 class Server:
     """Sums what it sees. ``faults`` says, action by action, whether the stream breaks there.
 
     A durable state is written as a real server does it: taken every so often, kept back until what
-    led to it has been delivered.
+    led to it has been delivered. The next message of a kind for which ``refusals`` or ``busy`` have
+    a refusal is refused.
     """
 
     def __init__(self, faults=(), width=1):
         self.faults = deque(faults)
         self.width = width
         self.sums, self.kept, self.candidate = [0.0], [0.0], None
-        self.refusals = deque()
+        self.refusals, self.busy = deque(), deque()  # of observations, and of openings
         self.out = deque()
         self.streams = self.opens = self.told = 0
         self.moves = False
-        self.number = None
+        self.seated = set()  # sessions on the stream
 
     def perform(self, action):
         if isinstance(action, Pause):
@@ -50,17 +58,19 @@ class Server:
         fault = self.faults.popleft() if self.faults else None
         if isinstance(action, Send):
             if action.fresh:
+                self.streams += 1
                 self.out.clear()
-            if fault == "lost":
-                self.out = deque([Unavailable("the stream has broken")])
+                self.seated.clear()
+            if fault is not None:
+                self.out = deque([broken(fault)])
             elif not (self.out and isinstance(self.out[-1], Exception)):
                 self._take(action.request)
             return None
         assert isinstance(action, Receive)
-        if fault == "lost":
-            self.out = deque([Unavailable("the stream has broken")])
         if fault == "late":
             raise DeadlineExceeded("no answer in time")
+        if fault is not None:
+            self.out = deque([broken(fault)])
         found = self.out[0]
         if isinstance(found, Exception):
             raise found
@@ -68,7 +78,15 @@ class Server:
 
     def _take(self, asked):
         kind = asked.WhichOneof("message")
-        answer = getattr(self, f"_{kind}")(getattr(asked, kind))
+        if (kind == "open") == (asked.session in self.seated):
+            error = "AlreadyExists" if kind == "open" else "NotFound"
+            answer = wire.SequenceResponse(refusal=wire.Refusal(error=error, message=kind))
+        elif kind == "open" and self.busy:
+            answer = wire.SequenceResponse(refusal=self.busy.popleft())
+        else:
+            answer = getattr(self, f"_{kind}")(getattr(asked, kind))
+            if kind == "open":
+                self.seated.add(asked.session)
         answer.session = asked.session
         self.out.append(answer)
 
@@ -90,9 +108,10 @@ class Server:
         return len(self.sums) - 1
 
     def _observe(self, said):
-        if self.refusals:
-            return wire.SequenceResponse(refusal=self.refusals.popleft())
+        refusal = self.refusals.popleft() if self.refusals else None
         values = np.frombuffer(said.values).reshape(said.steps, -1).sum(axis=1)
+        if refusal is not None:
+            return wire.SequenceResponse(refusal=refusal)
         self.told += said.steps
         if self.candidate is not None and len(self.candidate) - 1 <= said.delivered:
             self.kept, self.candidate = self.candidate, None
@@ -112,6 +131,7 @@ class Server:
         return wire.SequenceResponse(snapshot=wire.Snapshot(step=self.step, data=b"x"))
 
     def _fork(self, said):
+        self.seated.add(said.into)
         return wire.SequenceResponse(forked=self._opened())
 
     def _close(self, said):
@@ -128,7 +148,7 @@ def session(server, *, durable=False):
     return stepped, run
 
 
-FAULTS = st.lists(st.sampled_from([None, None, None, None, "lost"]), max_size=60)
+FAULTS = st.lists(st.sampled_from([*[None] * 7, "lost", "full"]), max_size=60)
 SIZES = st.lists(st.integers(1, 6), min_size=1, max_size=25)
 
 
@@ -208,6 +228,33 @@ def test_what_is_refused_for_now_is_told_again(error):
     server.refusals.extend([wire.Refusal(error=error, message="busy", retry_after=0.1)] * 2)
     assert run(stepped.push(5.0, "every")).sum == 5.0
     assert (server.opens, server.told) == (1, 1)
+
+
+def test_an_opening_that_is_refused_for_now_comes_again_on_the_same_stream():
+    server = Server()
+    server.busy.extend([wire.Refusal(error="Overloaded", message="no room")] * 2)
+    stepped, run = session(server)
+    assert (server.opens, server.streams) == (1, 0)
+    assert run(stepped.push(5.0, "every")).sum == 5.0
+
+
+def test_a_stream_that_ends_as_overloaded_is_not_asked_again():
+    server = Server(["full", None, "full"])
+    stepped, run = session(server)
+    assert (server.opens, server.streams) == (1, 2)
+    assert run(stepped.push(5.0, "every")).sum == 5.0
+
+
+@pytest.mark.parametrize("error", ["Overloaded", "Unavailable"])
+def test_a_replay_that_is_refused_for_now_comes_again(error):
+    server = Server()
+    stepped, run = session(server, durable=True)
+    run(stepped.push([1.0, 2.0], "every"))
+    server.faults.extend([None, "lost"])
+    server.refusals.extend([None, *[wire.Refusal(error=error, message="busy")] * 2])
+    assert run(stepped.push(4.0, "every")).sum == 7.0
+    assert (server.step, stepped.resumes, server.streams) == (3, 3, 3)
+    assert not server.refusals
 
 
 def test_what_is_refused_for_good_is_no_part_of_the_session():

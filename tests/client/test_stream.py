@@ -325,6 +325,20 @@ def test_an_answer_that_does_not_come(fake, talk):
         session.push(1.0)
 
 
+def test_a_full_server_is_asked_again_until_there_is_room(fake, talk):
+    opened = wire.SequenceResponse(session=1, opened=wire.Opened(id="ses-1", width=1))
+    trailers = ("foretoken-error", "Overloaded"), ("retry-after-ms", "10")
+    full = aborting(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", *trailers)
+
+    def answer(method, context):
+        return full(method, context) if len(fake.asked) < 3 else opened.SerializeToString()
+
+    fake.answer = answer
+    with talk(fake.address, "toy", timeout=10.0) as session:
+        assert session.id == "ses-1"
+        assert len(fake.asked) == 3
+
+
 def test_it_gives_up_when_time_is_up(fake, talk):
     fake.answer = aborting(grpc.StatusCode.UNAVAILABLE)
     began = time.monotonic()
