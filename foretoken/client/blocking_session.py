@@ -144,12 +144,14 @@ class Session:
 
         Args:
             value: of a model that observes one number a step: a number, or T of them; of one that
-                observes D: [D], or [T, D]. Many are told in parts of 4,096.
+                observes D: [D], or [T, D]. Many are told in parts of 4,096, each once the one
+                before it is answered.
             want: outputs after "every" observation, after the "last" alone, or "nothing".
 
         Raises:
             InvalidInput: if the observations are not acceptable; the session stays as it was. Of
-                many, parts before one that is refused are told.
+                many, the session has taken the parts before the one that is refused, and nothing
+                behind them: ``step`` says how far it has come.
             Unavailable: if the stream breaks and the session is not durable, or no server answers
                 for half a minute.
             DeadlineExceeded: if there is no answer in time. A durable session then goes on without
@@ -161,7 +163,8 @@ class Session:
         """An output for each of ``values``, each as ``push`` takes it, in order.
 
         As long as ``values`` come at once, 32 of them are on their way at a time. Behind one that
-        had to be waited for, the next is asked for only when all outputs are there.
+        had to be waited for, the next is asked for only when all outputs are there. If one is
+        refused, those that are on their way behind it are taken all the same.
         """
         window, source = 1, iter(values)
         try:

@@ -21,10 +21,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(slots=True)
 class Input:
-    """Observations of one message: float64 [T, D], and which outputs are wanted."""
+    """Observations of one message, and which outputs are wanted.
+
+    Args:
+        values: float64 [T, D].
+        want: which outputs.
+        goes_on: whether it is part of one whole with the input before it: it is told once that is
+            answered, and not at all if that is refused; others wait until the whole is answered.
+    """
 
     values: Floats
     want: wire.Want
+    goes_on: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -39,11 +47,13 @@ class Inputs:
     Attributes:
         step: observations whose outputs have arrived.
         pending: inputs that are not answered.
+        told: of those, the first ones, which are on their way.
     """
 
     def __init__(self, *, keep: bool) -> None:
         self.step = 0
         self.pending: deque[Input] = deque()
+        self.told = 0
         self._keep = keep
         self._answered: deque[Input] = deque()
         self._base = 0  # step before the first of those
@@ -53,9 +63,20 @@ class Inputs:
         self.step = self._base = step
         self._answered.clear()
 
+    def tell(self) -> Input | None:
+        """The next pending input, which is on its way now; None if none is to be told yet."""
+        if self.told == len(self.pending):
+            return None
+        found = self.pending[self.told]
+        if self.told and (found.goes_on or self.pending[self.told - 1].goes_on):
+            return None
+        self.told += 1
+        return found
+
     def answer(self, durable_step: int) -> None:
         """The first pending input is answered, and all up to ``durable_step`` are safe."""
         done = self.pending.popleft()
+        self.told -= 1
         self.step += len(done)
         if not self._keep:
             self._base = self.step
@@ -64,9 +85,31 @@ class Inputs:
         while self._answered and self._base + len(self._answered[0]) <= durable_step:
             self._base += len(self._answered.popleft())
 
-    def refuse(self) -> Input:
-        """The first pending input was not taken; returns it."""
-        return self.pending.popleft()
+    def refuse(self) -> list[Input]:
+        """The first pending input was not taken; returns it, and those that go on from it."""
+        refused = [self.pending.popleft()]
+        self.told -= 1
+        while self.pending and self.pending[0].goes_on:
+            refused.append(self.pending.popleft())
+        return refused
+
+    def put_back(self, refused: list[Input]) -> None:
+        """What was refused is pending again, before all else; nothing may be on its way."""
+        self.pending.extendleft(reversed(refused))
+
+    def withdraw(self) -> int:
+        """Drop inputs that nothing was told of; returns how many, each with those that go on."""
+        kept, dropped = self.told, 0
+        while kept < len(self.pending) and self.pending[kept].goes_on:
+            kept += 1
+        while len(self.pending) > kept:
+            dropped += not self.pending.pop().goes_on
+        return dropped
+
+    def clear(self) -> None:
+        """Nothing is pending any more."""
+        self.pending.clear()
+        self.told = 0
 
     def since(self, step: int) -> Iterator[Floats]:
         """Answered inputs after ``step``, merged into few [T, D].

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,12 +70,12 @@ class _Reply:
 
     step: int
     outputs: Mapping[str, NDArray[Any]]
-    refused: tuple[ForetokenError, Input] | None = None
+    refused: tuple[ForetokenError, list[Input]] | None = None
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Inputs that were told as one."""
+    """Inputs that are told as one, each once the one before it is answered."""
 
     parts: int
     single: bool
@@ -137,21 +138,24 @@ class Stepped:
         yield from self._surely(_nothing)
 
     def put(self, given: ArrayLike, want: Want) -> Steps[None]:
-        """Tell observations, long ones in parts; ``take`` tells what is answered."""
+        """Tell observations; ``take`` tells what is answered.
+
+        Of many there is one part on its way at a time, so that a refused one has nothing behind it.
+        """
         self._expect_usable()
         asked = want_of(want)
         values, single = observed(given, self.opened.width)
+        values = values.copy()  # told later, or again, when it may be the caller's no more
         parts = np.split(values, range(PART, len(values), PART))
         inputs = [
-            Input(each, wire.NOTHING if asked == wire.LAST and i < len(parts) else asked)
+            Input(each, wire.NOTHING if asked == wire.LAST and i < len(parts) else asked, i > 1)
             for i, each in enumerate(parts, 1)
         ]
         self._doubt = True
         self._groups.append(_Group(len(parts), single or asked == wire.LAST))
         self._inputs.pending.extend(inputs)
         if not self._broken:
-            for each in inputs:
-                yield self._observe(each.values, each.want)
+            yield from self._tell()
         self._doubt = False
 
     def take(self) -> Steps[Output]:
@@ -160,7 +164,7 @@ class Stepped:
         self._doubt = True
         group = self._groups[0]
         replies: list[_Reply] = []
-        while len(replies) < group.parts:
+        while len(replies) < group.parts and not (replies and replies[-1].refused):
             replies.append((yield from self._reply()))
         self._groups.popleft()
         self._doubt = False
@@ -178,7 +182,8 @@ class Stepped:
         return (yield from self.take())
 
     def forget(self) -> Steps[None]:
-        """Take what is still to come, and forget it."""
+        """Take what is still to come, and forget it; of what is not told yet, none begins."""
+        self._withdraw()
         while self._groups and not (self._doubt or self._ended or self._lost):
             with suppress(ForetokenError):
                 yield from self.take()
@@ -230,7 +235,7 @@ class Stepped:
         # The server's last safe state has seen nothing that is not answered.
         self._doubt = False
         self._broken = True
-        for kept in (self._inputs.pending, self._groups, self._arrived):
+        for kept in (self._inputs, self._groups, self._arrived):
             kept.clear()
 
     def _surely(self, work: Callable[[], Steps[T]]) -> Steps[T]:
@@ -258,7 +263,7 @@ class Stepped:
         return self._opening.durable or self._moved or self._opened is None
 
     def _open(self) -> Steps[None]:
-        """Open it on a stream, again if need be, and tell what the server has not seen."""
+        """Open it on a stream, again if need be, and tell again what the server has not kept."""
         known = self._opened
         opening = self._opening if known is None else wire.SequenceOpen(id=known.id)
         # Whatever breaks off from here on leaves a stream that has ended, or has the session open.
@@ -271,7 +276,7 @@ class Stepped:
         if known is None:
             self._begin_at(response.opened)
         elif self._ended:
-            self._inputs.pending.clear()
+            self._inputs.clear()
         else:
             self.durable_step = response.opened.durable_step
             self.resumes += 1
@@ -281,9 +286,8 @@ class Stepped:
                 replayed = yield from self._hear()
                 if replayed.HasField("refusal"):
                     raise _error(replayed.refusal)
-        for each in self._inputs.pending:
-            self.replayed += 0 if known is None else len(each)
-            yield self._observe(each.values, each.want)
+            told, self._inputs.told = self._inputs.told, 0
+            self.replayed += sum(map(len, islice(self._inputs.pending, told)))
         self._broken = self._moved = False
 
     def _begin_at(self, said: wire.Opened) -> None:
@@ -296,6 +300,21 @@ class Stepped:
         )
         self._inputs.begin(said.step)
         self.durable_step = said.durable_step
+
+    def _tell(self) -> Steps[None]:
+        """Tell what is pending, up to the first part that has to wait for another one's answer."""
+        while (found := self._inputs.tell()) is not None:
+            yield self._observe(found.values, found.want)
+
+    def _tell_all(self) -> Steps[None]:
+        """Tell all that is pending."""
+        yield from self._tell()
+        while self._inputs.told < len(self._inputs.pending):
+            self._arrived.append((yield from self._next()))
+
+    def _withdraw(self) -> None:
+        for _ in range(self._inputs.withdraw()):
+            self._groups.pop()
 
     def _observe(self, values: Floats, want: wire.Want) -> Send:
         said = wire.Observe(
@@ -320,6 +339,7 @@ class Stepped:
 
     def _next(self) -> Steps[_Reply]:
         """What comes of the first input that is not answered."""
+        yield from self._tell()
         response = yield from self._hear()
         if response.HasField("refusal"):
             return _Reply(self.step, {}, (_error(response.refusal), self._inputs.refuse()))
@@ -331,7 +351,7 @@ class Stepped:
         return _Reply(self.step, output_of(said.outputs))
 
     def _reply(self) -> Steps[_Reply]:
-        """The same; one that was refused for now, with nothing behind it, is told again."""
+        """The same; one that was refused for now, with none told behind it, is told again."""
         for delay in (*DELAYS, None):
             if self._arrived:
                 reply = self._arrived.popleft()
@@ -340,12 +360,10 @@ class Stepped:
             if reply.refused is None or delay is None:
                 return reply
             error, refused = reply.refused
-            if not isinstance(error, _PASSING) or self._inputs.pending or self._arrived:
+            if not isinstance(error, _PASSING) or self._inputs.told or self._arrived:
                 return reply
             yield Pause(max(delay, error.retry_after if isinstance(error, Overloaded) else 0.0))
-            self._inputs.pending.append(refused)
-            if not self._broken:
-                yield self._observe(refused.values, refused.want)
+            self._inputs.put_back(refused)
         raise AssertionError("the last attempt returns")
 
     def _control(self, asked: wire.SequenceRequest, answer: str) -> Steps[Any]:
@@ -355,6 +373,7 @@ class Stepped:
         asked.session = self.number
 
         def work() -> Steps[Any]:
+            yield from self._tell_all()
             yield Send(asked, fresh=False)
             while self._inputs.pending:
                 self._arrived.append((yield from self._next()))
@@ -369,6 +388,8 @@ class Stepped:
         return response
 
     def _closed(self) -> Steps[None]:
+        self._withdraw()
+        yield from self._tell_all()
         yield Send(self._closing(), fresh=False)
         while self._inputs.pending:
             yield from self._next()

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foretoken.client import stepped as module
 from foretoken.client.kept import REPLAY, Input, Inputs
 from foretoken.client.operations import Pause, Receive, Send, drive
 from foretoken.client.outputs import Output, observed, want_of
-from foretoken.client.stepped import PART, Stepped
+from foretoken.client.stepped import Stepped
 from foretoken.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -25,6 +26,14 @@ from foretoken.errors import (
 from foretoken.proto import sequences as wire
 
 EVERY = 4  # steps between checkpoints
+PART = 3  # observations of one message, of sessions here
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_parts():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PART", PART)
+        yield
 
 
 def broken(fault):
@@ -38,8 +47,8 @@ class Server:
     """Sums what it sees. ``faults`` says, action by action, whether the stream breaks there.
 
     A durable state is written as a real server does it: taken every so often, kept back until what
-    led to it has been delivered. The next message of a kind for which ``refusals`` or ``busy`` have
-    a refusal is refused.
+    led to it has been delivered. What is not finite is refused, and so is the next message of a
+    kind for which ``refusals`` or ``busy`` have a refusal.
     """
 
     def __init__(self, faults=(), width=1):
@@ -110,6 +119,8 @@ class Server:
     def _observe(self, said):
         refusal = self.refusals.popleft() if self.refusals else None
         values = np.frombuffer(said.values).reshape(said.steps, -1).sum(axis=1)
+        if not np.isfinite(values).all():
+            refusal = wire.Refusal(error="InvalidInput", message="not finite")
         if refusal is not None:
             return wire.SequenceResponse(refusal=refusal)
         self.told += said.steps
@@ -255,6 +266,69 @@ def test_a_replay_that_is_refused_for_now_comes_again(error):
     assert run(stepped.push(4.0, "every")).sum == 7.0
     assert (server.step, stepped.resumes, server.streams) == (3, 3, 3)
     assert not server.refusals
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_nothing_behind_a_refused_part_is_told(durable):
+    server = Server()
+    stepped, run = session(server, durable=durable)
+    values = np.ones(4 * PART)
+    values[PART + 1] = np.nan
+    for n in (1, 2):
+        with pytest.raises(InvalidInput, match="not finite"):
+            run(stepped.push(values, "every"))
+        assert stepped.step == server.step == server.told == n * PART
+    assert run(stepped.push([1.0] * (PART + 1), "last")).sum == 3 * PART + 1
+
+
+def test_nor_is_what_was_to_come_behind_that():
+    server = Server()
+    stepped, run = session(server)
+    values = np.ones(3 * PART)
+    values[PART] = np.nan
+    for each in (values, 1.0, 2.0):
+        run(stepped.put(each, "every"))
+    with pytest.raises(InvalidInput):
+        run(stepped.take())
+    run(stepped.forget())
+    assert stepped.step == server.step == PART
+    assert run(stepped.push(3.0, "every")).sum == PART + 3
+
+
+def test_what_has_begun_is_told_to_its_end():
+    server = Server()
+    stepped, run = session(server)
+    for size in (3 * PART, 1, 2 * PART):
+        run(stepped.put(np.ones(size), "every"))
+    run(stepped.forget())
+    assert stepped.step == server.step == 3 * PART
+    for size in (2 * PART, 1, 2 * PART):
+        run(stepped.put(np.ones(size), "every"))
+    assert run(stepped.take()).step == 5 * PART
+    run(stepped.close())
+    assert server.told == 5 * PART
+
+
+def test_a_part_that_is_refused_for_now_is_told_again_with_those_behind_it():
+    server = Server()
+    stepped, run = session(server)
+    busy = wire.Refusal(error="Overloaded", message="busy")
+    server.refusals.extend([None, busy, busy, None, busy])
+    run(stepped.put(np.arange(3 * PART), "every"))
+    run(stepped.put(1.0, "every"))
+    np.testing.assert_array_equal(run(stepped.take()).sum, np.cumsum(np.arange(3 * PART)))
+    assert run(stepped.take()).step == server.told == 3 * PART + 1
+
+
+def test_callers_may_use_their_arrays_again():
+    server = Server()
+    stepped, run = session(server, durable=True)
+    mine = np.ones(2 * PART)
+    run(stepped.put(mine, "every"))
+    mine[:] = 100
+    assert run(stepped.take()).sum[-1] == 2 * PART
+    server.faults.append("lost")
+    assert run(stepped.push(1.0, "every")).sum == 2 * PART + 1
 
 
 def test_what_is_refused_for_good_is_no_part_of_the_session():

@@ -8,14 +8,15 @@ import shutil
 import signal
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import grpc
 import numpy as np
 import pytest
 
 from foretoken import AsyncClient, Client
-from foretoken.client import Output, Snapshot
+from foretoken.client import Output, Snapshot, stepped
+from foretoken.client.stepped import PART
 from foretoken.errors import (
     DeadlineExceeded,
     FailedPrecondition,
@@ -226,6 +227,34 @@ def test_a_refused_observation_leaves_the_session_as_it_was(talk, served):
         again = session.push(VALUES[3])
     assert again.step == 4
     np.testing.assert_allclose(again.y, undisturbed(served.address)[3], atol=1e-5)
+
+
+def test_a_push_ends_with_the_part_that_is_refused(talk, served):
+    values = np.random.default_rng(5).normal(size=(2 * PART + 1800, 2))
+    bad = values.copy()
+    bad[PART + 900] = np.nan
+    with talk(served.address, "toy") as session:
+        with pytest.raises(InvalidInput, match="finite"):
+            session.push(bad, want="nothing")
+        assert session.step == PART
+        with closing(session.fork()) as other:  # a stream of several is read ahead
+            with pytest.raises(InvalidInput, match="finite"):
+                other.push(bad[PART:], want="last")
+            assert other.step == PART
+            with pytest.raises(InvalidInput, match="finite"):
+                list(other.follow([bad, values]))
+            assert other.step == 2 * PART
+        assert session.push(values[PART:], want="last").step == len(values)
+        found = session.snapshot(keep=False)
+    with talk(served.address, "toy") as session:
+        session.push(values, want="nothing")
+        assert session.snapshot(keep=False).data == found.data
+
+
+def test_a_push_may_have_more_parts_than_messages_may_wait(talk, served, monkeypatch):
+    monkeypatch.setattr(stepped, "PART", 16)
+    with talk(served.address, "toy", deterministic=True) as session, closing(session.fork()):
+        assert session.push(np.ones((100 * 16, 2)), want="last").step == 100 * 16
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ class Predict:
         return {"scale": 1.0, **given}
 
     def predict(self, request: SequenceRequest, state: Any = None) -> Steps:
+        if not np.isfinite(request.values).all():
+            raise InvalidInput("observations are finite")
         kept = dict(self.start()) if state is None else state
         scale = np.float32(request.options.get("scale", 1.0))
         x = request.values.astype(np.float32)[None]
