@@ -28,7 +28,7 @@ from foretoken.errors import (
 from foretoken.models.contract import Array, Arrays, Call, Graph, Steps, Tensor
 from foretoken.models.tasks import SequenceReply, SequenceRequest
 from foretoken.server.engine import batches
-from foretoken.server.engine.batcher import Batcher
+from foretoken.server.engine.batcher import INLINE, Batcher
 from foretoken.server.engine.batches import BATCH, Extent
 from foretoken.server.engine.lane import Lane
 from foretoken.server.engine.observer import Batch, Observer, Served
@@ -257,7 +257,7 @@ class Stepper:
             made = self.slots.run(lane.graph, inputs, slots)
             return made, time.perf_counter() - began
 
-        if 0 < lane.cost.expect(tokens) < 1e-3:
+        if 0 < lane.cost.expect(tokens) < INLINE:
             try:
                 outcome = work()
             except Exception as e:  # whatever it is, those who wait must hear of it

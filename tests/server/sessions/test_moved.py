@@ -17,22 +17,11 @@ from foretoken.errors import (
     Overloaded,
     Unavailable,
 )
-from foretoken.server.sessions.session import Continue, SessionOptions
+from foretoken.server.sessions.session import Continue
 from foretoken.server.terms import Caller, Scope, Terms
+from tests.server.sessions.pushing import ANYONE, DURABLE, FIXED, outputs
 
-ANYONE = Terms()
 OTHER = Terms(caller=Caller("other", frozenset({Scope.PREDICT}), tenant="other"))
-FIXED = SessionOptions(deterministic=True)
-DURABLE = SessionOptions(deterministic=True, durable=True, every=4)
-
-
-async def outputs(sessions, session, values):
-    """Outputs of ``values``, one message each; every one is delivered."""
-    made = []
-    for row in values:
-        made.append((await sessions.step(session, row[None], ANYONE)).outputs["y"])
-        sessions.deliver(session, session.step)
-    return np.concatenate(made) if made else np.empty((0, 16), np.float32)
 
 
 async def written(session, step):

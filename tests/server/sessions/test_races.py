@@ -9,23 +9,11 @@ import numpy as np
 import pytest
 
 from foretoken.errors import DataLoss, Unavailable
-from foretoken.server.sessions.session import Continue, SessionOptions
+from foretoken.server.sessions.session import Continue
 from foretoken.server.sessions.together import Together
-from foretoken.server.terms import Terms
+from tests.server.sessions.pushing import ANYONE, DURABLE, FIXED, outputs
 
-ANYONE = Terms()
-FIXED = SessionOptions(deterministic=True)
-DURABLE = SessionOptions(deterministic=True, durable=True, every=4)
 PATIENCE = 10
-
-
-async def outputs(sessions, session, values, *, deliver=True):
-    made = []
-    for row in values:
-        made.append((await sessions.step(session, row[None], ANYONE)).outputs["y"])
-        if deliver:
-            sessions.deliver(session, session.step)
-    return np.concatenate(made)
 
 
 async def eventually(true):
