@@ -1,15 +1,16 @@
-"""Arrays from what callers bring."""
+"""Arrays, and lists of texts, from what callers bring."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from foretoken.errors import InvalidInput
+from foretoken.errors import InvalidInput, InvalidType
 
-__all__ = ["column", "floats"]
+__all__ = ["column", "expect_unicode", "floats", "texts"]
 
 _MISSING = frozenset({"NAType", "NaTType"})  # of pandas, which is not imported for it
 
@@ -25,6 +26,51 @@ def floats(name: str, given: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError) as e:
         raise InvalidInput(f"{name} must be numbers, not {given!r}") from e
     return array.reshape(-1) if array.ndim == 0 else array
+
+
+def texts(given: Iterable[str]) -> tuple[str, ...]:
+    """Texts, in order.
+
+    Args:
+        given: a list, an array or a column of them.
+
+    Raises:
+        InvalidType: if it is a text itself, or holds anything else; the element is named.
+        InvalidInput: if one is not Unicode.
+    """
+    if isinstance(given, str | bytes):
+        raise InvalidType("texts are a list of str; give one text as [text]")
+    try:
+        made = tuple(given)
+    except TypeError as e:
+        raise InvalidType(f"texts are a list of str, not a {type(given).__name__}") from e
+    for i, text in enumerate(made):
+        if not isinstance(text, str):
+            raise InvalidType(f"text {i} is {_said(text)}; texts are str throughout")
+    expect_unicode(made)
+    return made
+
+
+def expect_unicode(given: Sequence[str], what: str = "") -> None:
+    """Refuse what UTF-8 cannot say.
+
+    Args:
+        given: texts.
+        what: one of them is called; the default is by its index.
+
+    Raises:
+        InvalidInput: naming the first text that holds a lone surrogate.
+    """
+    for i, text in enumerate(given):
+        if text.isascii():
+            continue
+        try:
+            text.encode()
+        except UnicodeEncodeError as e:
+            raise InvalidInput(
+                f"{what or f'text {i}'} is not Unicode: character {e.start} is a lone surrogate; "
+                "decode bytes with errors='replace'"
+            ) from e
 
 
 def column(name: str, given: ArrayLike) -> NDArray[Any]:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
 
@@ -202,7 +203,7 @@ class TextRequest:
     """Texts to embed; ``dimensions`` cuts the vectors (Matryoshka), ``prompt`` precedes each text.
 
     Args:
-        texts: at least one.
+        texts: at least one; empty ones are texts, too.
         dimensions: length of the vectors; the default is the model's own.
         prompt: text put before each of ``texts``.
         truncate: "end" cuts what is too long and reports it, "error" refuses it.
@@ -215,7 +216,12 @@ class TextRequest:
 
     def __post_init__(self) -> None:
         if not self.texts:
-            raise InvalidInput("texts must not be empty")
+            raise InvalidInput("texts must not be empty; give at least one")
+        expect_unicode(self.texts)
+        if self.prompt is not None:
+            expect_unicode((self.prompt,), "the prompt")
+        if self.dimensions is not None and self.dimensions < 1:
+            raise InvalidInput(f"dimensions must be 1 or more, not {self.dimensions}")
         if self.truncate not in ("end", "error"):
             raise InvalidInput(f"truncate is 'end' or 'error', not {self.truncate!r}")
 

@@ -21,15 +21,14 @@ from foretoken.errors import (
     NotFound,
     Unavailable,
 )
-from foretoken.models.contract import Steps
 from foretoken.models.kinds import Kind
 from foretoken.models.tasks import TabularRequest, task_of
 from foretoken.records import ContextRecord
+from foretoken.server.answering import Answering
 from foretoken.server.answers import Answers, LoadedVersion, in_time, whole, with_context
 from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
 from foretoken.server.engine.batcher import Batcher
-from foretoken.server.engine.drive import Times, drive
-from foretoken.server.engine.observer import SILENT, Observer, Served
+from foretoken.server.engine.observer import SILENT, Observer
 from foretoken.server.housekeeping import Housekeeping
 from foretoken.server.loading import key_of, load, slots, warm_up, yielding
 from foretoken.server.registry.loaded import Loaded, LoadedModels
@@ -66,7 +65,8 @@ class Plane:
         self._batcher = Batcher(count, self._pool, observer)
         self._models = LoadedModels(settings.model_bytes, self._dropped)
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
-        self._contexts = Contexts(registry, settings, observer, self._found, self._driven)
+        self._answering = Answering(self._batcher, count, observer)
+        self._contexts = Contexts(registry, settings, observer, self._found, self._answering.driven)
         self._housekeeping = Housekeeping(registry, self._contexts, settings, observer)
         self.sessions = Sessions(registry, settings, self._batcher, observer, self._found)
         self._options: dict[str, tuple[int, ServingOptions, str]] = {}  # and what is loaded so
@@ -129,7 +129,7 @@ class Plane:
                 seats = [await self._contexts.look_up(loaded, each, terms) for each in own]
             else:
                 seats = [Seat(loaded, each) for each in whole(loaded, own)]
-            return await self._answer(loaded, seats, terms, emit, began)
+            return await self._answering.answer(loaded, seats, terms, emit, began)
         finally:
             self._inflight -= 1
 
@@ -161,36 +161,9 @@ class Plane:
                 fitted.get(i) or await self._contexts.look_up(loaded, request, terms)
                 for i, request in enumerate(own)
             ]
-            return await self._answer(loaded, seats, terms, emit, began)
+            return await self._answering.answer(loaded, seats, terms, emit, began)
         finally:
             self._inflight -= 1
-
-    async def _answer(
-        self,
-        loaded: Loaded,
-        seats: Sequence[Seat],
-        terms: Terms,
-        emit: Callable[[int, Any], None],
-        began: float,
-    ) -> Answers:
-        times, error, version = Times(), "", loaded.version
-        try:
-            predict = loaded.predictor.predict
-            steps = [predict(seat.request, seat.context) for seat in seats]
-            replies = await drive(steps, loaded.lanes, self._batcher, terms, emit, times)
-        except BaseException as e:
-            error = type(e).__name__
-            raise
-        finally:
-            seconds = time.monotonic() - began
-            self._observer.served(
-                Served(version.name, version.number, times.queue, times.compute, seconds, error)
-            )
-        return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
-
-    async def _driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
-        (reply,) = await drive([steps], loaded.lanes, self._batcher, terms)
-        return reply
 
     # -- contexts ---------------------------------------------------------------------------------
 
@@ -487,6 +460,7 @@ class Plane:
             with suppress(asyncio.CancelledError):
                 await self._follower
         await self.sessions.close_all()
+        await self._answering.close()
         await self._contexts.close()
         self._housekeeping.close()
         self._models.clear()

@@ -208,7 +208,7 @@ class Batcher:
 
         return loop.call_later(max(0.0, deadline - time.monotonic()), expire)
 
-    def _enqueue(self, lane: Lane, items: Sequence[Item], priority: int) -> None:
+    def _enqueue(self, lane: Lane, items: Sequence[Item], priority: float) -> None:
         for item in items:
             lane.add(item, priority)
         self._settle(lane)

@@ -83,7 +83,7 @@ class Lane:
     run: Run
     limits: Limits = Limits()
     cost: Cost = field(default_factory=Cost)
-    waiting: dict[int, dict[Item, None]] = field(default_factory=dict)  # by priority, in order
+    waiting: dict[float, dict[Item, None]] = field(default_factory=dict)  # by priority, in order
     count: int = 0  # of waiting calls
     tokens: int = 0  # of waiting calls, without padding
 
@@ -119,13 +119,13 @@ class Lane:
         extent, tokens, state = Extent.of(sizes), self.weigh(sizes), tuple(map(id, reads))
         return Item(inputs, state, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
 
-    def add(self, item: Item, priority: int) -> None:
+    def add(self, item: Item, priority: float) -> None:
         """Let an item wait."""
         self.waiting.setdefault(priority, {})[item] = None
         self.count += 1
         self.tokens += item.tokens
 
-    def remove(self, item: Item, priority: int) -> None:
+    def remove(self, item: Item, priority: float) -> None:
         """Take an item out; nothing happens if it is not there."""
         queue = self.waiting.get(priority)
         if queue is None or queue.pop(item, self) is self:
@@ -135,7 +135,7 @@ class Lane:
         self.count -= 1
         self.tokens -= item.tokens
 
-    def first(self) -> tuple[int, float] | None:
+    def first(self) -> tuple[float, float] | None:
         """Rank of the most urgent waiting call: minus its priority, then when it arrived."""
         if not self.waiting:
             return None
@@ -145,7 +145,7 @@ class Lane:
     def take(self, now: float) -> list[Item]:
         """The next batch, taken out of the queue; calls that would end too late fail instead."""
         first: Item | None = None
-        others: list[tuple[Item, int]] = []
+        others: list[tuple[Item, float]] = []
         latest = now + self.cost.sure(self.tokens)  # when any of them alone would end
         for priority in sorted(self.waiting, reverse=True):
             for item in list(self.waiting[priority]):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from foretoken.errors import InvalidInput
 from foretoken.models.contract import Arrays, Call, Config, Graph, Kind, Predictor, Steps, Tensor
 from foretoken.models.tasks import Task, TextReply, TextRequest
 
@@ -17,18 +18,28 @@ V = 256
 
 
 class Predict:
-    """One call per text, so that texts of all lengths are the batcher's to sort."""
+    """One call per text, so that texts of all lengths are the batcher's to sort.
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    Vectors may be cut to their first half; what is left has the length 1 again.
+    """
+
+    def __init__(self, width: int, limit: int) -> None:
+        self.width, self.limit = width, limit
 
     def predict(self, request: TextRequest, state: None = None) -> Steps:
-        all_bytes = [np.frombuffer(text.encode(), np.uint8) for text in request.texts]
+        D = request.dimensions or self.width
+        if D not in (self.width, self.width // 2):
+            raise InvalidInput(f"dimensions are {self.width} or {self.width // 2}, not {D}")
+        prompted = [(request.prompt or "") + text for text in request.texts]
+        all_bytes = [np.frombuffer(text.encode(), np.uint8) for text in prompted]
+        if request.truncate == "error" and max(map(len, all_bytes)) > self.limit:
+            raise InvalidInput(f"a text has more than {self.limit} bytes")
         used = [b[: self.limit].astype(np.int64) for b in all_bytes]
         made = yield [
             Call("forward", {"tokens": b[None], "length": np.array([len(b)])}) for b in used
         ]
-        vectors = np.concatenate([m["vector"] for m in made])
+        vectors = np.concatenate([m["vector"] for m in made])[:, :D]
+        vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         cut = np.array([len(b) - len(u) for b, u in zip(all_bytes, used, strict=True)])
         return TextReply(vectors, np.array([len(u) for u in used]), cut)
 
@@ -54,7 +65,7 @@ class Stateless:
         return Pool(V, config["width"])
 
     def predictor(self, config: Config, weights: Arrays) -> Predictor:
-        return Predict(config["limit"])
+        return Predict(config["width"], config["limit"])
 
     def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
         rng = np.random.default_rng(0)

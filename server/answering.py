@@ -1,0 +1,83 @@
+"""From requests that have been placed to their replies: what a plane has done by its engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from foretoken.models.contract import Steps
+from foretoken.models.tasks import Task
+from foretoken.server.answers import Answers
+from foretoken.server.contexts.contexts import Seat
+from foretoken.server.engine.batcher import Batcher
+from foretoken.server.engine.drive import Times, drive
+from foretoken.server.engine.observer import Observer, Served
+from foretoken.server.registry.loaded import Loaded
+from foretoken.server.terms import Terms
+from foretoken.server.texts import Texts
+
+__all__ = ["Answering"]
+
+
+class Answering:
+    """Drives predictors; it belongs to one event loop.
+
+    Args:
+        batcher: runs their calls.
+        slots: calls that may run at once.
+        observer: hears of every request.
+    """
+
+    def __init__(self, batcher: Batcher, slots: int, observer: Observer) -> None:
+        self._batcher = batcher
+        self._observer = observer
+        self._texts = Texts(batcher, slots)
+
+    async def answer(
+        self,
+        loaded: Loaded,
+        seats: Sequence[Seat],
+        terms: Terms,
+        emit: Callable[[int, Any], None],
+        began: float,
+    ) -> Answers:
+        """Replies to requests of one version, in order.
+
+        Args:
+            loaded: the version.
+            seats: the requests, and the context of each.
+            terms: of all of them.
+            emit: receives partial replies, with the index of their request.
+            began: when they arrived, as time.monotonic says it.
+
+        Raises:
+            ForetokenError: see ``Plane.predict``.
+        """
+        times, error, version = Times(), "", loaded.version
+        try:
+            if loaded.family.task is Task.TEXT:
+                asked = [seat.request for seat in seats]
+                replies: list[Any] = [*await self._texts.answer(loaded, asked, terms, times)]
+            else:
+                predict = loaded.predictor.predict
+                steps = [predict(seat.request, seat.context) for seat in seats]
+                replies = await drive(steps, loaded.lanes, self._batcher, terms, emit, times)
+        except BaseException as e:
+            error = type(e).__name__
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            self._observer.served(
+                Served(version.name, version.number, times.queue, times.compute, seconds, error)
+            )
+        return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
+
+    async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
+        """What ``steps`` return."""
+        (reply,) = await drive([steps], loaded.lanes, self._batcher, terms)
+        return reply
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._texts.close()

@@ -1,0 +1,240 @@
+"""Text requests of one plane: in pieces that short ones overtake, and no text twice at a time.
+
+A request of many texts is cut into pieces, each of texts of much the same length. A few of them
+wait at a time, behind whatever is short. A text that is being embedded already in the same way, for
+this request or another one of the same tenant, is waited for rather than embedded again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from foretoken.errors import ForetokenError, InvalidInput, Overloaded
+from foretoken.models.tasks import TextReply, TextRequest
+from foretoken.server.contexts.flights import Flights
+from foretoken.server.engine.batcher import Batcher
+from foretoken.server.engine.drive import Times, drive
+from foretoken.server.registry.loaded import Loaded
+from foretoken.server.terms import Terms
+
+__all__ = ["Texts"]
+
+R = TypeVar("R")
+
+TEXTS, CHARACTERS = 128, 1 << 14  # of a piece at most; a longer text is a piece of its own
+BEHIND = 0.5  # by how much less urgent long requests are: callers' priorities are whole numbers
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Texts that are embedded together, each once, and the row of each."""
+
+    rows: Mapping[str, int]
+    work: Callable[[], Coroutine[Any, Any, TextReply]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """A request on its way; ``found`` has the reply and the row of each text that is embedded."""
+
+    loaded: Loaded
+    request: TextRequest
+    terms: Terms
+    times: Times
+    found: dict[str, tuple[TextReply, int]] = field(default_factory=dict)
+
+    @property
+    def way(self) -> tuple[Any, ...]:
+        """All that the vector of a text depends on beside it, and on which terms it is embedded."""
+        request, terms = self.request, self.terms
+        tenant = terms.caller.tenant  # nobody else's waiting tells what a tenant asks
+        return self.loaded, request.dimensions, request.prompt, tenant, terms.priority
+
+
+class Texts:
+    """Answers text requests; it belongs to one event loop.
+
+    Args:
+        batcher: runs the calls.
+        slots: calls that may run at once.
+    """
+
+    def __init__(self, batcher: Batcher, slots: int) -> None:
+        self._batcher = batcher
+        self._abreast = slots + 1  # pieces of a request: one waits while the others run
+        self._flights: Flights[TextReply] = Flights()
+        self._under_way: dict[tuple[Any, ...], dict[str, _Piece]] = {}
+
+    async def answer(
+        self, loaded: Loaded, requests: Sequence[TextRequest], terms: Terms, times: Times
+    ) -> list[TextReply]:
+        """Embed the texts of some requests, side by side.
+
+        Args:
+            loaded: by which model.
+            requests: of any number of texts.
+            terms: of the requests.
+            times: receives what was spent on the texts that nobody else had asked for.
+
+        Raises:
+            InvalidInput: if the request is not acceptable to the model, or a text is too long and
+                not to be cut; it is named by its place in the request.
+            Overloaded: if there is no room or no time; but for what has begun, room is waited for.
+            ForetokenError: whatever else ``drive`` raises.
+        """
+        if len(requests) == 1:
+            return [await self._answer(loaded, requests[0], terms, times)]
+        works = [self._answer(loaded, request, terms, times) for request in requests]
+        return await _together(works)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._flights.close()
+
+    async def _answer(
+        self, loaded: Loaded, request: TextRequest, terms: Terms, times: Times
+    ) -> TextReply:
+        distinct = tuple(dict.fromkeys(request.texts))
+        if sum(map(len, distinct)) > _short(loaded):
+            terms = replace(terms, priority=terms.priority - BEHIND)
+        asked = _Asked(loaded, request, terms, times)
+        first, *others = _cut(distinct)
+        await self._embed(asked, first)
+        if others:
+            waiting = iter(others)
+            abreast = min(self._abreast, _share(loaded))
+            await _together([self._patiently(asked, waiting) for _ in range(abreast)])
+        return _reply(request, asked.found)
+
+    async def _patiently(self, asked: _Asked, pieces: Iterator[Sequence[str]]) -> None:
+        """Embed one piece after the other; what was begun is not refused, but waits for room."""
+        for texts in pieces:
+            while True:
+                try:
+                    await self._embed(asked, texts)
+                    break
+                except Overloaded as e:
+                    if asked.terms.left <= e.retry_after:
+                        raise
+                    await asyncio.sleep(e.retry_after)
+
+    async def _embed(self, asked: _Asked, texts: Sequence[str]) -> None:
+        """Embed texts, waiting for those that are under way; whose piece fails are ours then."""
+        way, left = asked.way, list(texts)
+        while left:
+            under_way = self._under_way.setdefault(way, {})
+            others = dict.fromkeys(under_way[text] for text in left if text in under_way)
+            own = [text for text in left if text not in under_way]
+            mine = self._piece(asked, own)
+            pieces = [*others, mine] if own else [*others]
+            under_way.update(dict.fromkeys(own, mine))
+            try:
+                made = await self._landed(pieces, asked.terms.deadline)
+            finally:
+                for text in own:
+                    del under_way[text]
+                if not under_way:
+                    self._under_way.pop(way, None)
+            for piece, reply in zip(pieces, made, strict=True):
+                if isinstance(reply, TextReply):
+                    for text in left:
+                        if text in piece.rows:
+                            asked.found[text] = reply, piece.rows[text]
+                elif piece is mine or asked.terms.left <= 0:
+                    raise reply
+            left = [text for text in left if text not in asked.found]
+        if asked.request.truncate == "error":
+            _expect_whole(asked, texts)
+
+    def _piece(self, asked: _Asked, texts: Sequence[str]) -> _Piece:
+        loaded, terms, times = asked.loaded, asked.terms, asked.times
+
+        async def work() -> TextReply:
+            # Which text of the request is too long, a piece of it cannot tell.
+            request = replace(asked.request, texts=tuple(texts), truncate="end")
+            steps = [loaded.predictor.predict(request)]
+            (reply,) = await drive(steps, loaded.lanes, self._batcher, terms, times=times)
+            made: TextReply = reply
+            return made
+
+        return _Piece({text: row for row, text in enumerate(texts)}, work)
+
+    async def _landed(
+        self, pieces: Sequence[_Piece], deadline: float
+    ) -> list[TextReply | ForetokenError]:
+        """The reply of each piece, or why there is none."""
+
+        async def one(piece: _Piece) -> TextReply | ForetokenError:
+            try:
+                return await self._flights.share(piece, piece.work, deadline)
+            except ForetokenError as e:
+                return e
+
+        if len(pieces) == 1:
+            return [await one(pieces[0])]
+        return await asyncio.gather(*map(one, pieces))
+
+
+async def _together(works: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
+    """Results of all; when one fails, the others are cancelled and its error raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work) for work in works]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _short(loaded: Loaded) -> int:
+    """Characters of requests that no long ones hold up: no more than a batch has tokens."""
+    return min(lane.limits.batch_tokens for lane in loaded.lanes.values())
+
+
+def _share(loaded: Loaded) -> int:
+    """Pieces of one request that may wait at once: they leave half of the queue to others."""
+    return max(1, min(lane.limits.queue for lane in loaded.lanes.values()) // (2 * TEXTS))
+
+
+def _cut(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The texts in pieces, shorter ones first."""
+    piece: list[str] = []
+    characters = 0
+    for text in sorted(texts, key=len):
+        if piece and (len(piece) == TEXTS or characters + len(text) > CHARACTERS):
+            yield piece
+            piece, characters = [], 0
+        piece.append(text)
+        characters += len(text)
+    yield piece
+
+
+def _expect_whole(asked: _Asked, texts: Sequence[str]) -> None:
+    """Refuse texts that were cut."""
+    for text in texts:
+        reply, row = asked.found[text]
+        if cut := int(reply.cut[row]):
+            read = int(reply.tokens[row])
+            raise InvalidInput(
+                f"text {asked.request.texts.index(text)} has {read + cut} tokens, of which "
+                f"{asked.loaded.version.name} reads {read}: shorten it, or let truncate be 'end', "
+                "which cuts it and says how much"
+            )
+
+
+def _reply(request: TextRequest, found: Mapping[str, tuple[TextReply, int]]) -> TextReply:
+    """Rows of replies in the order of the request."""
+    places = [found[text] for text in request.texts]
+    first = places[0][0]
+    if all(reply is first for reply, _ in places):
+        rows = np.array([row for _, row in places])
+        return TextReply(first.vectors[rows], first.tokens[rows], first.cut[rows])
+    return TextReply(
+        np.stack([reply.vectors[row] for reply, row in places]),
+        np.array([reply.tokens[row] for reply, row in places], np.int64),
+        np.array([reply.cut[row] for reply, row in places], np.int64),
+    )
