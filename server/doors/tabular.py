@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from foretoken.errors import ForetokenError, InvalidInput, Overloaded, Unauthenticated
+from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
 from foretoken.models.tasks import TabularReply, TabularRequest
 from foretoken.proto import tabular as wire
@@ -18,6 +18,7 @@ from foretoken.records import ContextRecord
 from foretoken.server.contexts.identity import texts
 from foretoken.server.doors.service import Bidirectional, Call, Service, Stream, Unary
 from foretoken.server.doors.tables import Tables, unblocked
+from foretoken.server.doors.turns import in_turns
 from foretoken.server.plane import Answers, Plane
 from foretoken.server.settings import Settings
 from foretoken.server.terms import Terms
@@ -25,11 +26,8 @@ from foretoken.server.terms import Terms
 __all__ = ["tabular"]
 
 PAGE = 1000  # contexts, by default and at most
-TURNS = 2  # chunks of a stream that wait to be answered beside the one that is, and the one read
 _ENCODED = 1 << 17  # probabilities that the event loop may be held up for
 
-Turn: TypeAlias = wire.PredictResponse | Exception
-Turns: TypeAlias = asyncio.Queue[asyncio.Task[Turn] | None]
 Known: TypeAlias = wire.PredictRequest | wire.PredictOpen
 
 
@@ -134,25 +132,15 @@ class _Door:
             return
         _expect(first, "open")
         opened = await self._open(first.open, call)
-        turns: Turns = asyncio.Queue(TURNS)
-        refused: ForetokenError | None = None
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_write(stream, turns))
-                try:
-                    while (message := await stream.read()) is not None:
-                        _expect(message, "test")
-                        work = self._turn(message.test, opened, call, stream, stream.keep())
-                        await turns.put(group.create_task(work))
-                        opened = opened._replace(fitted=None)
-                        del message, work  # it may be large, and the next may be long in coming
-                except (InvalidInput, Overloaded, Unauthenticated) as e:
-                    refused = e  # what came before is answered first
-                await turns.put(None)
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        if refused is not None:
-            raise refused
+        fitted = iter((opened.fitted,))  # told with the first chunk
+
+        async def answer(message: wire.PredictStreamRequest) -> wire.PredictResponse:
+            _expect(message, "test")
+            return await self._answer(
+                message.test, opened._replace(fitted=next(fitted, None)), call
+            )
+
+        await in_turns(stream, answer)
 
     async def _open(self, opening: wire.PredictOpen, call: Call) -> _Opened:
         terms, context = _keyed(call.terms, opening.key), _context_id(opening)
@@ -165,24 +153,16 @@ class _Door:
         call.answered(Answers([], fitted.version, fitted.seconds))
         return _Opened("", fitted.context.id, opening.uncertainty, terms, fitted.cached)
 
-    async def _turn(
-        self, said: wire.Table, opened: _Opened, call: Call, stream: Stream, size: int
-    ) -> Turn:
-        """The answer to one chunk, or why there is none: that is told in its turn."""
-        try:
-            told = await self._texts(said, opened.context, opened.terms)
-            test = await self._test(said, told)
-            request = TabularRequest(test=test, context=opened.context)
-            answers = await self._plane.predict(opened.model, [request], self._timed(opened.terms))
-            call.answered(answers)
-            made = await _response(answers, opened.context, uncertainty=opened.uncertainty)
-            if opened.fitted is False:
-                made.cache = wire.MISS  # they were read for this stream
-            return made
-        except Exception as e:
-            return e
-        finally:
-            stream.let_go(size)
+    async def _answer(self, said: wire.Table, opened: _Opened, call: Call) -> wire.PredictResponse:
+        told = await self._texts(said, opened.context, opened.terms)
+        test = await self._test(said, told)
+        request = TabularRequest(test=test, context=opened.context)
+        answers = await self._plane.predict(opened.model, [request], self._timed(opened.terms))
+        call.answered(answers)
+        made = await _response(answers, opened.context, uncertainty=opened.uncertainty)
+        if opened.fitted is False:
+            made.cache = wire.MISS  # they were read for this stream
+        return made
 
     def _timed(self, terms: Terms) -> Terms:
         """Each message of a stream has the default deadline, unless the stream's is earlier."""
@@ -200,16 +180,6 @@ class _Door:
         return await unblocked(
             said.ByteSize(), lambda: self._tables.columns(said, "the test table", told)
         )
-
-
-async def _write(stream: Stream, turns: Turns) -> None:
-    while (turn := await turns.get()) is not None:
-        made = await turn
-        if isinstance(made, Exception):
-            # Raised where nothing is being written: gRPC sends no status while a message is on its
-            # way.
-            raise made
-        await stream.write(made)
 
 
 def _expect(message: wire.PredictStreamRequest, kind: str) -> None:

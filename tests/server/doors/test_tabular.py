@@ -25,6 +25,7 @@ from foretoken.server.settings import load_settings
 from foretoken.server.terms import Terms
 from tests.asynchronous import awaited
 from tests.server.doors.serving import serving
+from tests.server.doors.talk import Talk
 
 N = 24
 RNG = np.random.default_rng(5)
@@ -321,43 +322,6 @@ async def test_unknown_things(registry):
 
 
 # -- streams --------------------------------------------------------------------------------------
-
-
-class Talk:
-    """A stream and a call that says ``messages``, and notes how far it was read and let go."""
-
-    def __init__(self, *messages):
-        self.terms = Terms()
-        self.metadata = {}
-        self.written = []
-        self.kept = self.most = self.read_ = 0
-        self._messages = list(messages)
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    def answered(self, answers):
-        pass
-
-    def keep(self):
-        self.kept += 1
-        self.most = max(self.most, self.kept)
-        return 1
-
-    def let_go(self, size):
-        self.kept -= size
-
-    async def read(self):
-        if not self._messages:
-            return None
-        self.read_ += 1
-        message = self._messages.pop(0)
-        if isinstance(message, BaseException):
-            raise message
-        return message
-
-    async def write(self, message):
-        await self.gate.wait()
-        self.written.append(message)
 
 
 def opening(**given):
