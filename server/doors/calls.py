@@ -57,6 +57,7 @@ class Route:
         parse: bytes to one of them.
         handler: of the service, taking what its kind of method takes.
         scope: that callers need.
+        advice: to those who send too many parts in a message.
         gate: says who calls.
         observer: hears how calls ended.
         log: has a record of each.
@@ -71,6 +72,7 @@ class Route:
     parse: Callable[[bytes], Any]
     handler: Callable[..., Any]
     scope: Scope | None
+    advice: str
     gate: Gate
     observer: RpcObserver
     log: Log
@@ -204,7 +206,7 @@ class UnaryCall(Call):
             inflight.take(size)
             try:
                 if size > LARGE:
-                    expect_few(data, route.request)
+                    expect_few(data, route.request, route.advice)
                 try:
                     message = route.parse(data)
                 except DecodeError as e:

@@ -11,19 +11,21 @@ from google.protobuf.descriptor import Descriptor
 
 from foretoken.errors import InvalidInput
 
-__all__ = ["LARGE", "MOST", "expect_few"]
+__all__ = ["ADVICE", "LARGE", "MOST", "expect_few"]
 
 LARGE = 1 << 20  # bytes; smaller messages cannot do harm
 MOST = 1 << 17  # parts of a larger one
+ADVICE = "send long arrays packed or raw, or less at once"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
 
-def expect_few(data: bytes, kind: Descriptor) -> None:
+def expect_few(data: bytes, kind: Descriptor, advice: str = ADVICE) -> None:
     """Do nothing if a message has few enough fields, those of messages within it included.
 
     Args:
         data: the message; where it is malformed, it is left to whoever parses it to say so.
         kind: of the message.
+        advice: what whoever sends more is told to do.
 
     Raises:
         InvalidInput: if it has more than ``MOST``.
@@ -37,10 +39,7 @@ def expect_few(data: bytes, kind: Descriptor) -> None:
             while at < end:
                 left -= 1
                 if not left:
-                    raise InvalidInput(
-                        f"the message has more than {MOST} parts; send long arrays packed or raw, "
-                        "or less at once"
-                    )
+                    raise InvalidInput(f"the message has more than {MOST} parts; {advice}")
                 tag, at = _varint(data, at)
                 wire = tag & 7
                 if wire == _BYTES:

@@ -61,7 +61,9 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
                 path = f"/{service.descriptor.full_name}/{name}"
                 request = declared.input_type
                 parse = GetMessageClass(request).FromString
-                route = Route(path, request, parse, method.handler, method.scope, *shared)
+                route = Route(
+                    path, request, parse, method.handler, method.scope, method.advice, *shared
+                )
                 self._calls[path] = self._call(method, route)
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
+from foretoken.server.doors.parts import ADVICE
 from foretoken.server.terms import Scope, Terms
 
 if TYPE_CHECKING:
@@ -65,10 +66,14 @@ class Stream(Reader, Protocol):
 
 @dataclass(frozen=True)
 class Unary:
-    """One message in, one out; ``scope`` None needs no token."""
+    """One message in, one out; ``scope`` None needs no token.
+
+    ``advice`` is for those who send more parts in a message than any has: see ``parts``.
+    """
 
     handler: Callable[[Any, Call], Awaitable[Message]]
     scope: Scope | None = Scope.PREDICT
+    advice: str = ADVICE
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,7 @@ class Upload:
 
     handler: Callable[[Reader, Call], Awaitable[Message]]
     scope: Scope | None = Scope.ADMIN
+    advice: str = ADVICE
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Bidirectional:
 
     handler: Callable[[Stream, Call], Awaitable[None]]
     scope: Scope | None = Scope.PREDICT
+    advice: str = ADVICE
 
 
 Method = Unary | Upload | Bidirectional

@@ -117,7 +117,7 @@ class _StreamCall(Call):
         self._route.inflight.take(size)
         self._last = size
         if size > LARGE:
-            expect_few(data, self._route.request)
+            expect_few(data, self._route.request, self._route.advice)
         try:
             return self._route.parse(data)
         except DecodeError as e:
