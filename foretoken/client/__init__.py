@@ -13,12 +13,14 @@ from foretoken.client.outputs import Output
 from foretoken.client.predictions import Fitted, Prediction
 from foretoken.client.snapshots import Snapshot
 from foretoken.client.watching import Outlook
+from foretoken.embeddings import Embeddings
 
 __all__ = [
     "AsyncClient",
     "AsyncSession",
     "AsyncWatch",
     "Client",
+    "Embeddings",
     "Fitted",
     "ModelInfo",
     "Outlook",

@@ -11,19 +11,20 @@ from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry, snapshots, tabular
 from foretoken.client.aio_session import AsyncSession, begun
+from foretoken.client.aio_texts import AsyncTexts
 from foretoken.client.aio_transport import Transport
 from foretoken.client.aio_watch import AsyncWatch
 from foretoken.client.blocking import LONG
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
-from foretoken.client.flow import Flow, aflowing
+from foretoken.client.flow import aflowing
 from foretoken.client.opening import Resumed, opening
 from foretoken.client.operations import Budget, Steps, adrive
 from foretoken.client.predictions import Fitted, Prediction
 from foretoken.client.snapshots import Kept, Snapshot
 from foretoken.client.tables import TableLike
-from foretoken.client.tabular import Given
+from foretoken.client.tabular import Given, TableFlow
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Watched
 from foretoken.posterior import QUANTILES, Posterior
@@ -42,7 +43,7 @@ __all__ = ["AsyncClient", "AsyncWatch"]
 R = TypeVar("R")
 
 
-class AsyncClient:
+class AsyncClient(AsyncTexts):
     """A connection to a server, for one event loop: the one that first awaits a method.
 
     Arguments, methods and errors are those of ``Client``; cancelling the task that awaits a method
@@ -321,7 +322,7 @@ class AsyncClient:
     ) -> AsyncIterator[Prediction]:
         """See ``Client.predict_stream``; ``chunks`` may be asynchronous."""
         given = Given(context, model, train, target, categorical, options)
-        flow = Flow(given, key, uncertainty=uncertainty)
+        flow = TableFlow(given, key, uncertainty=uncertainty)
         return aflowing(self._transport, flow, chunks, self._seconds(timeout))
 
     async def context(

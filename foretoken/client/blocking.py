@@ -11,18 +11,19 @@ from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry, snapshots, tabular
 from foretoken.client.blocking_session import Session, begun
+from foretoken.client.blocking_texts import Texts
 from foretoken.client.blocking_transport import Transport
 from foretoken.client.blocking_watch import Watch
 from foretoken.client.connection import TIMEOUT, Connection
 from foretoken.client.curves import Metric
 from foretoken.client.describe import ModelInfo
-from foretoken.client.flow import Flow, flowing
+from foretoken.client.flow import flowing
 from foretoken.client.opening import Resumed, opening
 from foretoken.client.operations import Budget, Steps, drive
 from foretoken.client.predictions import Fitted, Prediction
 from foretoken.client.snapshots import Kept, Snapshot
 from foretoken.client.tables import TableLike
-from foretoken.client.tabular import Given
+from foretoken.client.tabular import Given, TableFlow
 from foretoken.client.upload import Progress
 from foretoken.client.watching import Watched
 from foretoken.posterior import QUANTILES, Posterior
@@ -36,7 +37,7 @@ R = TypeVar("R")
 LONG = 3600.0  # seconds that uploads and verifications may take by default
 
 
-class Client:
+class Client(Texts):
     """A connection to a server; threads may share it.
 
     It does not survive a fork: make one in each process. It can be pickled, and then connects
@@ -396,7 +397,7 @@ class Client:
             timeout: seconds for each answer.
         """
         given = Given(context, model, train, target, categorical, options)
-        flow = Flow(given, key, uncertainty=uncertainty)
+        flow = TableFlow(given, key, uncertainty=uncertainty)
         return flowing(self._transport, flow, chunks, self._seconds(timeout))
 
     def context(

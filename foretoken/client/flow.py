@@ -1,19 +1,22 @@
-"""Chunks of rows on their way through a stream, and how one that breaks is mended.
+"""Chunks of rows or texts on their way through a stream, and how one that breaks is mended.
 
 A few chunks are on their way at a time, so that neither side waits for the other and memory stays
 as it is. The client keeps those that are not answered: when a stream breaks for no fault of the
-caller's, a new one is sent them again, by the same context.
+caller's, a new one is sent them again, to be answered by the same context or version.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from google.protobuf.message import Message
 
 from foretoken.client import aio_transport, blocking_transport
-from foretoken.client.methods import method
+from foretoken.client.methods import Method, method
 from foretoken.client.operations import (
+    DELAYS,
     Action,
     Budget,
     Pause,
@@ -22,11 +25,7 @@ from foretoken.client.operations import (
     Steps,
     adrive,
     drive,
-    message,
 )
-from foretoken.client.predictions import Prediction, prediction_of
-from foretoken.client.tables import TableLike, table_message
-from foretoken.client.tabular import DELAYS, Given
 from foretoken.errors import (
     DeadlineExceeded,
     ForetokenError,
@@ -34,11 +33,14 @@ from foretoken.errors import (
     Overloaded,
     Unavailable,
 )
-from foretoken.proto import tabular as wire
 
-__all__ = ["Flow", "aflowing", "flowing"]
+__all__ = ["Flow", "Subject", "aflowing", "flowing"]
 
 R = TypeVar("R")
+C = TypeVar("C")
+A = TypeVar("A")
+C_contra = TypeVar("C_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
 
 # What grpc.aio makes of a write to a stream that the server has just ended; its status is lost.
 TOO_LATE = "Internal error from Core"
@@ -47,21 +49,40 @@ MOMENT = 0.05  # seconds that a server has to refuse an opening before more is s
 WINDOW = 3  # chunks on their way; the server takes one more than that before it has to be read
 
 
-class Flow:
+class Subject(Protocol[C_contra, A_co]):
+    """What flows: chunks that callers give, and the answers to them.
+
+    Attributes:
+        method: of the stream, as ``Service.Method``.
+    """
+
+    method: str
+
+    def opening(self) -> Message:
+        """The first message of a stream, also of one in the place of another."""
+
+    def chunk(self, given: C_contra) -> Message:
+        """A chunk as the wire has it.
+
+        Raises:
+            InvalidInput: if it is not acceptable.
+        """
+
+    def answer(self, asked: Any, reply: Any, /) -> A_co:
+        """What a reply says to the chunk that was asked; later openings may rest on it."""
+
+
+class Flow(Generic[C, A]):
     """A stream of chunks; a transport performs its steps.
 
     Args:
-        given: what predictions rest on.
-        key: chooses the side of a canary.
-        uncertainty: whether replies carry it.
+        subject: what flows.
     """
 
-    def __init__(self, given: Given, key: str | None, *, uncertainty: bool) -> None:
-        self._opening = message(
-            wire.PredictOpen, key=key, uncertainty=uncertainty, **given.fields()
-        )
-        self._uncertainty = uncertainty
-        self._pending: deque[wire.PredictStreamRequest] = deque()
+    def __init__(self, subject: Subject[C, A]) -> None:
+        self.method = method(subject.method)
+        self._subject = subject
+        self._pending: deque[Message] = deque()
         self._sent = 0  # of those, on the stream there is now
         self._opened = self._broken = False
         self._stuck = False  # whether the server takes no more, for a reason that is yet to come
@@ -71,13 +92,13 @@ class Flow:
         """Chunks that are not answered."""
         return len(self._pending)
 
-    def put(self, chunk: TableLike) -> Steps[None]:
+    def put(self, chunk: C) -> Steps[None]:
         """Send a chunk."""
-        self._pending.append(wire.PredictStreamRequest(test=table_message(chunk)))
+        self._pending.append(self._subject.chunk(chunk))
         if not self._broken:
             yield from self._send()
 
-    def take(self) -> Steps[Prediction]:
+    def take(self) -> Steps[A]:
         """The reply to the first chunk that is not answered."""
         for delay in (*DELAYS, None):
             try:
@@ -90,13 +111,11 @@ class Flow:
                     raise
                 yield Pause(max(delay, e.retry_after if isinstance(e, Overloaded) else 0.0))
                 continue
-            self._pending.popleft()
+            asked = self._pending.popleft()
             self._sent -= 1
-            if reply.context_id and not self._opening.context_id:
-                self._opening.context_id = reply.context_id  # in the place of labelled rows
-                self._opening.model = f"{reply.model}:{reply.version}"
+            answer = self._subject.answer(asked, reply)
             yield from self._send()
-            return prediction_of(reply, uncertainty=self._uncertainty)
+            return answer
         raise AssertionError("the last attempt raises")
 
     def _send(self) -> Steps[None]:
@@ -104,7 +123,7 @@ class Flow:
         try:
             if not self._opened:
                 self._opened = True
-                yield Send(wire.PredictStreamRequest(open=self._opening), fresh=True)
+                yield Send(self._subject.opening(), fresh=True)
             while self._sent < len(self._pending) and not self._stuck:
                 yield Send(self._pending[self._sent], fresh=False)
                 self._sent += 1
@@ -117,7 +136,7 @@ class Flow:
         """Send one thing after the other, so that why the last stream broke is not lost again."""
         self._broken = self._stuck = False
         self._sent = 0
-        yield Send(wire.PredictStreamRequest(open=self._opening), fresh=True)
+        yield Send(self._subject.opening(), fresh=True)
         yield Pause(MOMENT)
         yield Send(self._pending[0], fresh=False)
         self._sent = 1
@@ -126,8 +145,11 @@ class Flow:
 class _Blocking:
     """Performs a flow's steps on a channel of ``grpc``."""
 
-    def __init__(self, transport: blocking_transport.Transport, timeout: float) -> None:
+    def __init__(
+        self, transport: blocking_transport.Transport, called: Method, timeout: float
+    ) -> None:
         self._transport = transport
+        self._called = called
         self._timeout = timeout
         self._stream: blocking_transport.Stream | None = None
 
@@ -140,7 +162,7 @@ class _Blocking:
             return self._transport.perform(action, budget)
         if isinstance(action, Send) and action.fresh:
             self.cancel()
-            self._stream = self._transport.stream(method("Tabular.PredictStream"))
+            self._stream = self._transport.stream(self._called)
         assert self._stream is not None
         if isinstance(action, Send):
             return self._stream.send(action.request, budget)
@@ -158,10 +180,14 @@ class _Blocking:
 
 
 def flowing(
-    transport: blocking_transport.Transport, flow: Flow, chunks: Iterable[TableLike], timeout: float
-) -> Iterator[Prediction]:
-    """A prediction for each of ``chunks``, which is read as fast as they are answered."""
-    ours = _Blocking(transport, timeout)
+    transport: blocking_transport.Transport,
+    subject: Subject[C, A],
+    chunks: Iterable[C],
+    timeout: float,
+) -> Iterator[A]:
+    """An answer to each of ``chunks``, which are read as fast as they are answered."""
+    flow = Flow(subject)
+    ours = _Blocking(transport, flow.method, timeout)
     try:
         for chunk in chunks:
             ours.run(flow.put(chunk))
@@ -177,8 +203,9 @@ def flowing(
 class _Awaited:
     """Performs a flow's steps on a channel of ``grpc.aio``."""
 
-    def __init__(self, transport: aio_transport.Transport, timeout: float) -> None:
+    def __init__(self, transport: aio_transport.Transport, called: Method, timeout: float) -> None:
         self._transport = transport
+        self._called = called
         self._timeout = timeout
         self._stream: aio_transport.Stream | None = None
 
@@ -191,7 +218,7 @@ class _Awaited:
             return await self._transport.perform(action, budget)
         if isinstance(action, Send) and action.fresh:
             self.cancel()
-            self._stream = self._transport.stream(method("Tabular.PredictStream"))
+            self._stream = self._transport.stream(self._called)
         assert self._stream is not None
         try:
             if isinstance(action, Send):
@@ -215,12 +242,13 @@ class _Awaited:
 
 async def aflowing(
     transport: aio_transport.Transport,
-    flow: Flow,
-    chunks: Iterable[TableLike] | AsyncIterable[TableLike],
+    subject: Subject[C, A],
+    chunks: Iterable[C] | AsyncIterable[C],
     timeout: float,
-) -> AsyncIterator[Prediction]:
+) -> AsyncIterator[A]:
     """See ``flowing``."""
-    ours = _Awaited(transport, timeout)
+    flow = Flow(subject)
+    ours = _Awaited(transport, flow.method, timeout)
     try:
         async for chunk in _each(chunks):
             await ours.run(flow.put(chunk))
@@ -233,9 +261,7 @@ async def aflowing(
         ours.cancel()
 
 
-async def _each(
-    chunks: Iterable[TableLike] | AsyncIterable[TableLike],
-) -> AsyncIterator[TableLike]:
+async def _each(chunks: Iterable[C] | AsyncIterable[C]) -> AsyncIterator[C]:
     if isinstance(chunks, AsyncIterable):
         async for chunk in chunks:
             yield chunk

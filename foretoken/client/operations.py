@@ -18,6 +18,7 @@ from foretoken.client.methods import Method
 from foretoken.errors import DeadlineExceeded, ForetokenError, InvalidInput
 
 __all__ = [
+    "DELAYS",
     "Action",
     "Budget",
     "Exchange",
@@ -34,6 +35,8 @@ __all__ = [
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
+
+DELAYS = (0.1, 0.3, 0.9, 2.7)  # seconds before another try; longer than a worker's restart
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from foretoken.client.methods import method
-from foretoken.client.operations import Pause, Steps, Unary, message
-from foretoken.client.tabular import DELAYS, PAGE
+from foretoken.client.operations import DELAYS, Pause, Steps, Unary, message
+from foretoken.client.tabular import PAGE
 from foretoken.errors import InternalError, InvalidInput, NotFound, Unavailable
 from foretoken.proto import sequences as wire
 from foretoken.records import SnapshotRecord

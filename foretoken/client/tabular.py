@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from foretoken.arrays import column
 from foretoken.client.methods import method
-from foretoken.client.operations import Pause, Steps, Unary, message
+from foretoken.client.operations import DELAYS, Pause, Steps, Unary, message
 from foretoken.client.predictions import (
     Fitted,
     Prediction,
@@ -29,8 +29,8 @@ from foretoken.proto import tabular as wire
 from foretoken.records import ContextRecord
 
 __all__ = [
-    "DELAYS",
     "Given",
+    "TableFlow",
     "context",
     "contexts",
     "delete",
@@ -43,7 +43,6 @@ __all__ = [
 ]
 
 PAGE = 1000
-DELAYS = (0.1, 0.3, 0.9, 2.7)  # seconds before another try; longer than a worker's restart
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,35 @@ class Given:
         assert self.target is not None
         training = training_message(self.train, self.target, self.categorical, self.options)
         return {"model": self.model, "training": training}
+
+
+class TableFlow:
+    """What flows through a stream of rows to classify; see ``flow.Subject``.
+
+    Args:
+        given: what predictions rest on.
+        key: chooses the side of a canary.
+        uncertainty: whether replies carry it.
+    """
+
+    method = "Tabular.PredictStream"
+
+    def __init__(self, given: Given, key: str | None, *, uncertainty: bool) -> None:
+        fields = given.fields()
+        self._opening = message(wire.PredictOpen, key=key, uncertainty=uncertainty, **fields)
+        self._uncertainty = uncertainty
+
+    def opening(self) -> wire.PredictStreamRequest:
+        return wire.PredictStreamRequest(open=self._opening)
+
+    def chunk(self, given: TableLike) -> wire.PredictStreamRequest:
+        return wire.PredictStreamRequest(test=table_message(given))
+
+    def answer(self, _asked: Any, reply: Any, /) -> Prediction:
+        if reply.context_id and not self._opening.context_id:
+            self._opening.context_id = reply.context_id  # in the place of labelled rows
+            self._opening.model = f"{reply.model}:{reply.version}"
+        return prediction_of(reply, uncertainty=self._uncertainty)
 
 
 def training_message(

@@ -82,6 +82,7 @@ def test_grpc_protobuf_and_numpy_are_enough(server):
         "foretoken.arrays",
         "foretoken.client",
         "foretoken.distributions",
+        "foretoken.embeddings",
         "foretoken.errors",
         "foretoken.estimators",
         "foretoken.normalise",

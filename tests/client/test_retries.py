@@ -82,6 +82,7 @@ def test_a_server_that_comes_back_is_found(ask, free_port):
 def test_every_method_of_ours_is_known_to_be_safe_or_not():
     services = (
         ("curves", "Curves"),
+        ("embeddings", "Embeddings"),
         ("registry", "Registry"),
         ("sequences", "Sequences"),
         ("tabular", "Tabular"),
@@ -95,6 +96,7 @@ def test_every_method_of_ours_is_known_to_be_safe_or_not():
         "Watch",
         "Stream",
         "PredictStream",
+        "EmbedStream",
         "Register",
         "SetAlias",
         "DeleteAlias",
