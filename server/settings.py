@@ -77,6 +77,8 @@ class Settings(BaseSettings):
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
         curve_levels: most quantile levels of one call.
+        texts: most texts of one message; a stream takes any number of messages.
+        text_bytes: most bytes of the texts of one message, a prompt counted with each of them.
         stream_sessions: most sessions of one stream, and most of its messages that wait for their
             answers; then it is read no further.
         deadline: seconds for calls that bring none of their own, and between messages of an upload.
@@ -128,6 +130,8 @@ class Settings(BaseSettings):
     curve_points: int = Field(default=1 << 18, ge=1)
     curve_steps: int = Field(default=8192, ge=1)
     curve_levels: int = Field(default=100, ge=1)
+    texts: int = Field(default=2048, ge=1)
+    text_bytes: int = Field(default=4 << 20, ge=1)
     stream_sessions: int = Field(default=4096, ge=1)
     deadline: Seconds = 60.0
     drain: Seconds = 30.0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foretoken.server.admin import Admin
 from foretoken.server.doors.curves import curves
+from foretoken.server.doors.embeddings import embeddings
 from foretoken.server.doors.health import Health
 from foretoken.server.doors.http import HttpDoor
 from foretoken.server.doors.listen import listen
@@ -74,8 +75,8 @@ class Serving:
         self._admin = Admin(self._plane, self._peers.follow, settings.upload_bytes)
         self._health = Health(self._plane)
         self._connections = Connections(settings.grpc_port)
-        self._http = HttpDoor(self._plane, self._metrics, settings, lambda: self._ready)
         gate = TokenGate(self._registry, settings, self._limiter, self._refused)
+        self._http = HttpDoor(self._plane, self._metrics, settings, lambda: self._ready, gate, log)
         self._listener = listen(self._services(), gate, self._metrics, log, settings)
 
     def _services(self) -> list[Service]:
@@ -91,6 +92,7 @@ class Serving:
             curves(self._plane, self._settings),
             tabular(self._plane, self._settings),
             sequences(self._plane, self._settings),
+            embeddings(self._plane, self._settings),
             registry(self._admin, self._settings.data_dir),
         ]
         return [*services, *reflection(services)]

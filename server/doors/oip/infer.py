@@ -15,6 +15,7 @@ from foretoken.server.doors.oip.tensors import Inputs, decoded, expected
 from foretoken.server.doors.service import Call
 from foretoken.server.doors.tasks.base import Asked, Codec, Limits
 from foretoken.server.doors.tasks.tabular import Kept
+from foretoken.server.doors.texts import TextLimits
 from foretoken.server.plane import Answers, Plane
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.sessions.sequences import Sequences
@@ -47,7 +48,8 @@ class Inference:
         self, plane: Plane, settings: Settings, sequences: Sequences | None = None
     ) -> None:
         self._plane = plane
-        self._limits = Limits(settings.request_tokens, settings.message_bytes)
+        texts = TextLimits.of(settings)
+        self._limits = Limits(settings.request_tokens, settings.message_bytes, texts)
         self._forms: dict[Task, _Form] = {}
         self._sequences = SequenceInference(sequences, self._limits)
 

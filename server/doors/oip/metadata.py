@@ -8,6 +8,7 @@ from importlib.metadata import version as release
 from foretoken.errors import NotFound
 from foretoken.models.contract import Family
 from foretoken.models.kinds import Kind
+from foretoken.models.tasks import Task
 from foretoken.proto import grpc_service as oip
 from foretoken.proto import model_config as config
 from foretoken.server.doors import tasks
@@ -49,6 +50,10 @@ class Metadata:
             "limits.request_tokens": str(settings.request_tokens),
             "limits.queue": str(settings.queue),
             "limits.deadline_seconds": f"{settings.deadline:g}",
+        }
+        self._of_texts = {
+            "limits.texts": str(settings.texts),
+            "limits.text_bytes": str(settings.text_bytes),
         }
         self._wait = round(settings.batch_wait * 1e6)
         self._queue = settings.queue
@@ -148,6 +153,7 @@ class Metadata:
             "family": version.family,
             "precision": version.precision,
             **self._limits,
+            **(self._of_texts if kind.task is Task.TEXT else {}),
         }
 
     def _batching(self) -> config.ModelDynamicBatching:

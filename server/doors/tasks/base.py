@@ -6,7 +6,7 @@ Arrays are row-major; BYTES tensors are object arrays of ``bytes``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
+from foretoken.server.doors.texts import TextLimits
 
 __all__ = [
     "INTEGERS",
@@ -66,10 +67,12 @@ class Limits:
     Args:
         tokens: most of them in all of its requests; each task says what its tokens are.
         reply_bytes: most bytes of the reply's tensors.
+        texts: of those that are to be embedded.
     """
 
     tokens: int
     reply_bytes: int
+    texts: TextLimits = field(default_factory=TextLimits)
 
 
 @dataclass(frozen=True)

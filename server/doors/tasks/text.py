@@ -35,7 +35,7 @@ class TextCodec:
     def decode(
         self, tensors: Mapping[str, Array], parameters: Mapping[str, Parameter], limits: Limits
     ) -> Asked:
-        """A call has at least as many tokens as texts, which the tensor's check has bounded."""
+        """Texts are counted before any of them is decoded."""
         expect_known(parameters, PARAMETERS)
         array = tensors["text"]
         dimensions = parameters.get("dimensions")
@@ -44,6 +44,8 @@ class TextCodec:
         prompt, truncate = parameters.get("prompt"), parameters.get("truncate", "end")
         if not isinstance(prompt, str | None) or not isinstance(truncate, str):
             raise InvalidInput("parameters 'prompt' and 'truncate' must be strings")
+        limits.texts.expect_few(array.size)
+        limits.texts.expect_short([*map(len, array.flat)], len((prompt or "").encode()))
         return Asked([TextRequest(tuple(texts("text", array)), dimensions, prompt, truncate)])
 
     def encode(self, name: str, replies: Sequence[TextReply], asked: Asked) -> Array:
