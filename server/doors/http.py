@@ -1,4 +1,4 @@
-"""The HTTP port of one worker: metrics, health and the index page."""
+"""The HTTP port of one worker: metrics, health, the index page, and OpenAI's API."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from foretoken.errors import InvalidInput, Unavailable
+from foretoken.server.doors.gate import OPEN, Gate
+from foretoken.server.log import Log
 from foretoken.server.metrics import Metrics
 from foretoken.server.settings import Settings
 
@@ -32,19 +34,29 @@ class HttpDoor:
     """Serves HTTP in the running event loop; other workers may share the port.
 
     Args:
-        plane: whose models the index page lists.
+        plane: whose models the index page lists, and that answers.
         metrics: of this worker, which show those of all.
         settings: host, TLS, largest body, longest request.
         ready: whether this worker answers requests now.
+        gate: says who calls, where that matters.
+        log: has a record of calls that models answer.
     """
 
     def __init__(
-        self, plane: Plane, metrics: Metrics, settings: Settings, ready: Callable[[], bool]
+        self,
+        plane: Plane,
+        metrics: Metrics,
+        settings: Settings,
+        ready: Callable[[], bool],
+        gate: Gate = OPEN,
+        log: Log | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
         self._settings = settings
         self._ready = ready
+        self._gate = gate
+        self._log = log
         self._server: uvicorn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
         self._certificate: tuple[int, ...] = ()
@@ -79,11 +91,16 @@ class HttpDoor:
             self._server = self._serving = None
 
     def _routes(self, grpc_port: int) -> list[BaseRoute]:
-        from foretoken.server.doors.web import index, operations  # noqa: PLC0415 late: 150 ms
+        from foretoken.server.doors.web import (  # noqa: PLC0415 late: 150 ms
+            index,
+            openai,
+            operations,
+        )
 
         return [
             *operations.routes(self._metrics, self._ready),
             *index.routes(self._plane, self._settings, grpc_port, self._metrics),
+            *openai.routes(self._plane, self._settings, self._gate, self._log),
         ]
 
     def _config(self, grpc_port: int) -> uvicorn.Config:

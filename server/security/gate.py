@@ -21,7 +21,7 @@ from foretoken.server.security.tokens import digest
 from foretoken.server.settings import Settings
 from foretoken.server.terms import LOCAL, Caller, Scope
 
-__all__ = ["ANONYMOUS", "Refused", "TokenGate"]
+__all__ = ["ANONYMOUS", "HEADER", "SCHEME", "Refused", "TokenGate"]
 
 LOOK = 0.1  # seconds between looks at the catalogue
 REMEMBERED = 4096  # headers; more than that and it begins anew

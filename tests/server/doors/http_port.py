@@ -11,7 +11,9 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+from foretoken.server.doors.gate import OPEN, Gate
 from foretoken.server.doors.http import HttpDoor
+from foretoken.server.log import Log
 from foretoken.server.metrics import Metrics
 from foretoken.server.registry.records import Model, Origin, Status, Version
 from foretoken.server.settings import Settings
@@ -50,14 +52,21 @@ class Shelf:
 
 
 class Running:
-    """A door in this event loop, asked by threads."""
+    """A door in this event loop, asked by threads; over a shelf unless there is a plane."""
 
-    def __init__(self, settings: Settings | None = None, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        shelf: Shelf | None = None,
+        plane: Any = None,
+        gate: Gate = OPEN,
+        log: Log | None = None,
+    ) -> None:
         self.settings = settings or Settings()
         self.metrics = Metrics()
         self.ready = True
-        self.plane: Any = SimpleNamespace(registry=shelf or Shelf(), loaded=[])
-        self.door = HttpDoor(self.plane, self.metrics, self.settings, lambda: self.ready)
+        self.plane = plane or SimpleNamespace(registry=shelf or Shelf(), loaded=[])
+        self.door = HttpDoor(self.plane, self.metrics, self.settings, lambda: self.ready, gate, log)
         self.port = 0
 
     async def __aenter__(self) -> Running:
@@ -67,12 +76,14 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         await self.door.stop()
 
-    async def ask(self, path: str, method: str = "GET", **headers: str) -> Any:
-        return await asyncio.to_thread(self._ask, path, method, headers)
+    async def ask(
+        self, path: str, method: str = "GET", body: bytes | None = None, **headers: str
+    ) -> Any:
+        return await asyncio.to_thread(self._ask, path, method, body, headers)
 
-    def _ask(self, path: str, method: str, headers: dict[str, str]) -> Any:
+    def _ask(self, path: str, method: str, body: bytes | None, headers: dict[str, str]) -> Any:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port)) as connection:
-            connection.request(method, path, headers=headers)
+            connection.request(method, path, body, headers=headers)
             answer = connection.getresponse()
             return SimpleNamespace(
                 status=answer.status, headers=answer.headers, text=answer.read().decode()
