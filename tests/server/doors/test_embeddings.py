@@ -13,7 +13,7 @@ import pytest
 from foretoken import AsyncClient
 from foretoken.client.embeddings import embeddings_of
 from foretoken.client.flow import WINDOW
-from foretoken.errors import Cancelled, InvalidInput, NotFound, Overloaded
+from foretoken.errors import Cancelled, InvalidInput, NotFound, Overloaded, Unavailable
 from foretoken.proto import embeddings as wire
 from foretoken.server.doors.embeddings import embeddings
 from foretoken.server.plane import Plane
@@ -228,6 +228,29 @@ async def test_a_stream_stays_with_its_version(registry, published):
         flow = ours.client.embed_stream("moving", chunks())
         assert [found.version async for found in flow] == [1] * (WINDOW + 1)
         assert (await ours.client.embed("moving", ["one"])).version == 2
+
+
+@awaited
+async def test_a_stream_that_a_server_ends_is_opened_again(registry, monkeypatch):
+    """Chunks that were not answered are sent again, to the same version."""
+    async with door(registry) as ours:
+        real, models = ours.plane.predict, []
+
+        async def predict(model, *given):
+            models.append(model)
+            if len(models) in (3, 4):
+                raise Unavailable("stops")
+            return await real(model, *given)
+
+        monkeypatch.setattr(ours.plane, "predict", predict)
+        chunks = [[f"text {i}"] for i in range(8)]
+        flow = ours.client.embed_stream("champion@toy", chunks)
+        got = np.concatenate([found.vectors async for found in flow])
+        monkeypatch.undo()
+        whole = await ours.client.embed("toy", [text for texts in chunks for text in texts])
+        np.testing.assert_allclose(got, whole.vectors, atol=1e-6)
+        assert set(models) == {"toy:1"}
+        assert len(models) >= 10, "two chunks were asked for again"
 
 
 @awaited
