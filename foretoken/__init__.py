@@ -14,16 +14,25 @@ if TYPE_CHECKING:
     from foretoken.client import AsyncClient as AsyncClient
     from foretoken.client import Client as Client
     from foretoken.estimators import CurveExtrapolator as CurveExtrapolator
+    from foretoken.estimators import Embedder as Embedder
     from foretoken.estimators import TabularClassifier as TabularClassifier
 
 _HOMES = {
     "AsyncClient": "foretoken.client",
     "Client": "foretoken.client",
     "CurveExtrapolator": "foretoken.estimators",
+    "Embedder": "foretoken.estimators",
     "TabularClassifier": "foretoken.estimators",
 }
 
-__all__ = ["AsyncClient", "Client", "CurveExtrapolator", "TabularClassifier", "__version__"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "CurveExtrapolator",
+    "Embedder",
+    "TabularClassifier",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,11 @@ from foretoken.cli import (
     backup,
     contexts,
     early_stop,
+    embed,
     extrapolate,
     models,
     predict,
+    search,
     serve,
     snapshots,
     stream,
@@ -40,6 +42,8 @@ app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
 app.command("watch")(watch.watch)
 app.command("stream")(stream.stream)
+app.command("embed")(embed.embed)
+app.command("search")(search.search)
 app.command("train")(train.train)
 app.command("serve")(serve.serve)
 app.command("backup")(backup.backup)

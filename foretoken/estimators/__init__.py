@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from foretoken.estimators.curve import CurveExtrapolator, forecasts
+from foretoken.estimators.text import Embedder
 
 if TYPE_CHECKING:
     from foretoken.estimators.tabular import TabularClassifier as TabularClassifier
 
-__all__ = ["CurveExtrapolator", "TabularClassifier", "forecasts"]
+__all__ = ["CurveExtrapolator", "Embedder", "TabularClassifier", "forecasts"]
 
 
 def __getattr__(name: str) -> Any:
