@@ -101,6 +101,12 @@ CURVES_PYTHON = """curves = CurveExtrapolator("{model}", server={server})
 posterior = curves.extrapolate([0.52, 0.61, 0.66, 0.70])
 print(posterior.mean[-1], posterior.exceeds(0.8)[-1])"""
 
+TEXTS_COMMAND = (
+    "foretoken{options} embed texts.txt --model {model} --out vectors.npy --server {grpc}"
+)
+TEXTS_PYTHON = """embedder = Embedder("{model}", server={server})
+print(embedder.embed(["one text", "another"]))"""
+
 TABLES_COMMAND = (
     "foretoken{options} predict {model} --train train.csv --target COLUMN --test test.csv "
     "--server {grpc}"
@@ -110,6 +116,7 @@ print(classifier.predict(X_test), classifier.predict_proba(X_test))"""
 
 USES = {  # by task: the class in Python, and templates of a command and of a script
     "curve": ("CurveExtrapolator", CURVES_COMMAND, CURVES_PYTHON),
+    "text": ("Embedder", TEXTS_COMMAND, TEXTS_PYTHON),
     "tabular": ("TabularClassifier", TABLES_COMMAND, TABLES_PYTHON),
 }
 

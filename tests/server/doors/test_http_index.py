@@ -100,6 +100,17 @@ def test_the_index_tells_how_to_classify_tables():
     assert "Use" not in rendered(dataclasses.replace(both, models=(unserved,)))
 
 
+def test_the_index_tells_how_to_embed_texts():
+    shown = Shown(1, ("champion",), loaded=True)
+    texts = Listed("mini", "text", "stateless", "what it does", True, (shown,), 0)
+    tables = Listed("tables", "tabular", "in-context", "what it does", True, (shown,), 0)
+    both = Overview("0.1.0", 1.0, False, "here:1", "here:2", (tables, texts), False)
+    text = html.unescape(rendered(both))
+    assert "foretoken embed texts.txt --model mini --out vectors.npy --server here:1" in text
+    assert 'Embedder("mini", server="here:1")' in text
+    assert "from foretoken import Embedder, TabularClassifier\n" in text
+
+
 def test_the_index_shows_few_versions_and_those_that_aliases_point_at():
     versions = [version("lcpfn", n, *(["champion"] if n == 2 else [])) for n in range(1, 20)]
     text = page(shelf=Shelf(*versions)).text
