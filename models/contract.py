@@ -2,7 +2,8 @@
 
 A family describes *graphs*, pure tensor functions, and a *predictor*, NumPy logic that yields their
 ``Call``s and is sent outputs, alone or batched. What a model has seen is its *state*; ``kinds``
-says how long it lives, and what predictors of each kind offer.
+says how long it lives, and what predictors of each kind offer. What NumPy and SciPy do best needs
+no graph: the predictor then works in ``Host`` alone, and its module has no parameters.
 """
 
 from __future__ import annotations

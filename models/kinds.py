@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from foretoken.models.contract import Arrays, Context, Steps
+    from foretoken.models.contract import Arrays, Context, Steps, Tensor
 
 __all__ = ["Generative", "InContext", "Kind", "Recurrent"]
 
@@ -38,6 +38,7 @@ class InContext(Protocol):
     """
 
     version: int  # of what happens before the graphs: other versions make other contexts
+    keeps: tuple[Tensor, ...]  # of a state, beside what graphs read: what ``predict`` itself reads
 
     def predict(self, request: Any, state: Any = None) -> Steps:
         """See ``contract.Predictor``."""
@@ -55,7 +56,7 @@ class InContext(Protocol):
     def lengths(self, request: Any) -> Mapping[str, int]:
         """Lengths of the letters of that context's states, known without computing them.
 
-        A state holds what graphs read; "B" counts the members of all states together.
+        A state holds what graphs read and ``keeps``; "B" counts the members of all states together.
         """
 
     def notes(self, context: Context) -> tuple[str, ...]:

@@ -18,8 +18,9 @@ from typing import Any
 from foretoken.errors import AlreadyExists, InvalidInput, Unsupported
 from foretoken.exporters.parity import Figures, compare, expect_parity
 from foretoken.models import catalog
-from foretoken.models.artefact import Artefact
+from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.contract import Arrays, Family
+from foretoken.models.weights import mapped
 from foretoken.server.engine.batches import sizes
 from foretoken.server.runtimes import runtime
 from foretoken.server.runtimes.base import Executable, Runtime, fitting, graphs_of
@@ -109,12 +110,19 @@ def quantised(
 def check(artefact: Artefact) -> None:
     """Load ``artefact`` as it will be served and run its first example on every graph.
 
+    Of a family without graphs, the predictor is made.
+
     Raises:
         InvalidInput: if a graph is foreign or answers with anything but what it declares.
         DataLoss, Unsupported: if a file cannot be read or there is nothing to serve it with.
     """
     family = catalog.family(artefact.family)
-    served = runtime("onnx" if artefact.export else "torch")
+    graphs = family.graphs(artefact.config)
+    # What has no graphs needs no torch to run them.
+    served = runtime("onnx" if artefact.export or not graphs else "torch")
+    if not graphs:  # then all that can be wrong is what the predictor reads
+        weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
+        family.predictor(artefact.config, weights)
     with _loaded(served, artefact, family) as executable:
         for graph in graphs_of(artefact, family):
             example = fitting(graph, next(iter(family.examples(artefact.config, graph.name))))

@@ -42,6 +42,8 @@ LATE = {
     "kernels/aaren/triton.py": {"triton"},  # on a GPU
     "kernels/context_attention/triton.py": {"triton"},
     "kernels/delta_rule/triton.py": {"triton"},
+    "models/fastrp/projection.py": {"scipy"},  # models.fastrp.predict, to fit: sparse matrices
+    "models/fastrp/walk.py": {"scipy"},  # the same
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
     "models/tabpfn/ways.py": {"scipy"},  # the same: ranks as normal scores
     "models/tabpfn/v1.py": {"sklearn"},  # the same: the release's transform is scikit-learn's
@@ -61,6 +63,7 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
+        ("foretoken.models.fastrp.predict", {"scipy", "torch"}),
         ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.kernels.aaren", {"triton"}),

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretoken.errors import InvalidInput, Unsupported
-from foretoken.models.contract import Array, Arrays, Call, Config, Context, Host, Steps
+from foretoken.models.contract import Array, Arrays, Call, Config, Context, Host, Steps, Tensor
 from foretoken.models.tabpfn import classes as labelled
 from foretoken.models.tabpfn.columns import Floats, Schema, Table, learned
 from foretoken.models.tabpfn.pipelines import Options, pipeline
@@ -70,6 +70,8 @@ class TabularPredictor:
     Raises:
         Unsupported: the network is for another release of its pipeline.
     """
+
+    keeps: tuple[Tensor, ...] = ()
 
     def __init__(self, config: Config) -> None:
         self._pipeline = pipeline(config["pipeline"])

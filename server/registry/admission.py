@@ -31,17 +31,18 @@ Check = Callable[[Artefact], None]
 _TRIES = 3  # of putting blobs that a concurrent collection swept before their row was there
 
 
-def _check_candidate(candidate: Candidate) -> None:
+def _check_candidate(candidate: Candidate, signature: Signature) -> None:
     """Check all that can be checked before a byte is copied.
 
     Raises:
         InvalidInput: for a bad name, tag, file or serving option.
+        NotFound: if there is no such family.
     """
     check_name("model", candidate.name)
     for key in candidate.tags:
         check_name("tag", key)
     ServingOptions.parse(candidate.artefact.serving)
-    check_files(candidate.artefact.files)
+    check_files(candidate.artefact.files, weightless=not signature(candidate.artefact))
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Admission:
 
     def admit(self, candidate: Candidate, check: Check | None) -> Version:
         """Take a version in; errors as for ``Registry.register``."""
-        _check_candidate(candidate)
+        _check_candidate(candidate, self.signature)
         manifest = self.manifest(candidate.artefact, self.blobs.put)
         self.blobs.put(manifest.to_bytes())
         number = self._insert(candidate, manifest, settle=check is None)

@@ -20,11 +20,12 @@ __all__ = ["check_files"]
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def check_files(files: Mapping[str, Path]) -> None:
+def check_files(files: Mapping[str, Path], *, weightless: bool = False) -> None:
     """Check an artefact's files before anything is copied.
 
     Args:
         files: by the name they are to have.
+        weightless: whether the weights may hold no tensors, as those of a model without graphs.
 
     Raises:
         InvalidInput: if weights are missing or cut short, or a file is not what its name says, a
@@ -39,12 +40,13 @@ def check_files(files: Mapping[str, Path]) -> None:
             raise InvalidInput(f"{DESCRIPTION} is kept in the manifest; leave it out of the files")
         if path.is_symlink() or not path.is_file():
             raise InvalidInput(f"{path}: not a plain file; copy it into the artefact's folder")
-        _check_content(name, path)
+        _check_content(name, path, weightless=weightless)
 
 
-def _check_content(name: str, path: Path) -> None:
+def _check_content(name: str, path: Path, *, weightless: bool) -> None:
     if name.endswith(".safetensors"):
-        _check_safetensors(name, path)
+        if not _tensors(name, path) and not weightless:
+            raise InvalidInput(f"{name}: holds no tensors; save the model's weights in it")
         return
     _refuse_pickle(name, path)
     if name.endswith(".json"):
@@ -54,18 +56,16 @@ def _check_content(name: str, path: Path) -> None:
             raise InvalidInput(f"{name}: not JSON ({e}); write it again") from e
 
 
-def _check_safetensors(name: str, path: Path) -> None:
+def _tensors(name: str, path: Path) -> list[str]:
     try:
         with safe_open(path, framework="numpy") as file:
-            tensors = file.keys()
+            return list(file.keys())
     except SafetensorError as e:
         _refuse_pickle(name, path)
         raise InvalidInput(
             f"{name}: not a whole safetensors file ({e}); it may have been cut short: copy or save "
             "it again"
         ) from e
-    if not tensors:
-        raise InvalidInput(f"{name}: holds no tensors; save the model's weights in it")
 
 
 def _refuse_pickle(name: str, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from foretoken.models.contract import Config, Family
 from foretoken.models.tasks import (
     CurveRequest,
     GenerationRequest,
+    GraphRequest,
     SequenceRequest,
     TabularRequest,
     Task,
@@ -31,8 +33,17 @@ def requests(family: Family, config: Config) -> list[Any]:
             return [TextRequest(("one",)), TextRequest(("a longer text", "b", "one more text"))]
         case Task.SEQUENCE:
             return [sequence(rng, family, config, T) for T in (1, 4, 11)]
+        case Task.GRAPH:
+            return [graph(rng, n, m) for n, m in ((2, 1), (9, 30), (40, 3))]
         case Task.GENERATION:
             return [GenerationRequest(np.array(p), max_tokens=n) for n, p in enumerate(PROMPTS, 1)]
+
+
+def bare(request: Any) -> Any:
+    """The request without its training set, for which a context is to stand."""
+    if isinstance(request, GraphRequest):
+        return GraphRequest(nodes=request.nodes)
+    return replace(request, train={}, target=None)
 
 
 def curve(rng: np.random.Generator, n: int, q: int) -> CurveRequest:
@@ -47,6 +58,16 @@ def tabular(rng: np.random.Generator, n: int, m: int) -> TabularRequest:
     target = np.where(train["x0"] > np.median(train["x0"]), "yes", "no")
     target[:2] = ["yes", "no"]
     return TabularRequest(test, train, target)
+
+
+def graph(rng: np.random.Generator, n: int, m: int) -> GraphRequest:
+    """A ring with chords; M of its N nodes are asked for, some of them twice."""
+    ring = np.arange(n - 1)
+    sources = np.concatenate([ring, rng.integers(0, n, 2 * n)])
+    targets = np.concatenate([ring + 1, rng.integers(0, n, 2 * n)])
+    return GraphRequest(
+        sources, targets, self_loops="keep", duplicates="sum", nodes=rng.integers(0, n, m)
+    )
 
 
 def sequence(rng: np.random.Generator, family: Family, config: Config, T: int) -> SequenceRequest:

@@ -60,6 +60,10 @@ def test_importing_a_family_and_its_predictor_imports_no_torch(name):
 def test_the_graphs_are_those_of_the_kind(name):
     family = SUBJECTS[name]
     graphs = {g.name: g for g in family.graphs(family.small)}
+    if not graphs:  # what works on the host alone keeps what it reads itself
+        assert family.kind is Kind.IN_CONTEXT
+        assert family.predictor(family.small, {}).keeps
+        return
     assert GRAPHS[family.kind] <= set(graphs)
     read = {t.name for g in graphs.values() for t in g.reads}
     written = {t.name for g in graphs.values() for t in g.writes}

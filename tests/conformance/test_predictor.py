@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from foretoken.models.artefact import WEIGHTS
 from foretoken.models.contract import Arrays, Kind, Predictor, Steps
 from foretoken.models.tasks import GenerationRequest, SequenceRequest
 from foretoken.server.engine.drive import alone
-from tests.conformance.requests import PROMPTS, requests, sequence
+from tests.conformance.requests import PROMPTS, bare, requests, sequence
 from tests.conformance.subjects import Subject, subjects
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -77,10 +77,10 @@ def test_cached_is_uncached(load, name):
     asked = requests(subject.family, subject.artefact.config)
     uncached = answers(subject, [model.predict(r) for r in asked])
     contexts = answers(subject, [model.fit(r) for r in asked])
-    bare = [replace(r, train={}, target=None) for r in asked]
+    questions = [bare(r) for r in asked]
     kept = [[copied(s) for s in context.states] for context in contexts]
     for _ in range(2):  # a context is only read, so it answers again
-        steps = [model.predict(r, c) for r, c in zip(bare, contexts, strict=True)]
+        steps = [model.predict(r, c) for r, c in zip(questions, contexts, strict=True)]
         for a, b in zip(uncached, answers(subject, steps), strict=True):
             assert_close(a, b)
     for before, context in zip(kept, contexts, strict=True):

@@ -12,6 +12,7 @@ from foretoken.models import tasks
 from foretoken.models.tasks import (
     CurveRequest,
     GenerationRequest,
+    GraphRequest,
     SequenceRequest,
     TabularRequest,
     Task,
@@ -116,6 +117,7 @@ def test_a_request_tells_its_task():
         Task.CURVE: curve(),
         Task.TABULAR: TabularRequest({"x": np.zeros(1)}),
         Task.TEXT: TextRequest(("a",)),
+        Task.GRAPH: GraphRequest(np.array([0]), np.array([1])),
         Task.SEQUENCE: SequenceRequest(np.zeros((1, 1))),
         Task.GENERATION: GenerationRequest(np.array([1]), 1),
     }

@@ -32,6 +32,7 @@ MEMBERS = 2
 
 class Predict:
     version = 1
+    keeps: tuple[Tensor, ...] = ()
 
     def __init__(self, features: int, width: int) -> None:
         self.features, self.width = features, width

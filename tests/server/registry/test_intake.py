@@ -64,6 +64,14 @@ def test_weights_without_tensors(registry, make_artefact):
     refused(registry, make_artefact, WEIGHTS, save({}), "holds no tensors")
 
 
+def test_a_model_without_graphs_needs_no_tensors(tmp_path):
+    path = tmp_path / WEIGHTS
+    path.write_bytes(save({}))
+    check_files({WEIGHTS: path}, weightless=True)
+    with pytest.raises(InvalidInput, match="holds no tensors"):
+        check_files({WEIGHTS: path})
+
+
 @pytest.mark.parametrize("name", [WEIGHTS, "forward.onnx", "labels.json"])
 @pytest.mark.parametrize(
     "content", [zipped(), *(pickle.dumps([1], protocol=p) for p in (2, 3, 4, 5))]
