@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from foretoken.errors import DeadlineExceeded
+from foretoken.errors import DeadlineExceeded, InvalidInput
 from foretoken.models.kinds import Kind, Recurrent
-from foretoken.models.tasks import TabularRequest, Task
+from foretoken.models.tasks import Task, task_of
 from foretoken.records import Version
 from foretoken.server.terms import Terms
 
 if TYPE_CHECKING:
     from foretoken.server.registry.loaded import Loaded
 
-__all__ = ["Answers", "LoadedVersion", "in_time", "whole", "with_context"]
+__all__ = ["Answers", "LoadedVersion", "expect_task", "in_time", "whole", "with_context"]
 
 
 class Answers(NamedTuple):
@@ -47,7 +47,20 @@ class LoadedVersion:
 
 def with_context(request: Any) -> bool:
     """Whether a request names a context."""
-    return isinstance(request, TabularRequest) and request.context is not None
+    return getattr(request, "context", None) is not None
+
+
+def expect_task(loaded: Loaded, requests: Sequence[Any]) -> None:
+    """Refuse requests of a task that is not the model's.
+
+    Raises:
+        InvalidInput: then, or if one is no request.
+    """
+    for request in requests:
+        if (asked := task_of(request)) != loaded.family.task:
+            raise InvalidInput(
+                f"model {loaded.version.name!r} answers {loaded.family.task} requests, not {asked}"
+            )
 
 
 def whole(loaded: Loaded, requests: Sequence[Any]) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from foretoken.models.contract import Array
-from foretoken.models.tasks import SequenceReply, TabularRequest
+from foretoken.models.tasks import SequenceReply
 from foretoken.records import ContextRecord, SnapshotRecord
 from foretoken.server.contexts.contexts import Fitted
 from foretoken.server.plane import Answers, Plane
@@ -57,12 +57,12 @@ class LocalPlane:
         """
         return self.run(self._answer(model, requests, Terms(key=key)))
 
-    def fit(self, model: str, request: TabularRequest, key: str | None = None) -> Fitted:
+    def fit(self, model: str, request: Any, key: str | None = None) -> Fitted:
         """Fit a training set and keep it; see ``Plane.fit``."""
         terms = Terms(key=key)
         return self.run(self._followed(lambda: self.plane.fit(model, request, terms)))
 
-    def measure(self, model: str, request: TabularRequest, key: str | None = None) -> int:
+    def measure(self, model: str, request: Any, key: str | None = None) -> int:
         """Bytes that the context of a training set would take; see ``Plane.measure``."""
         terms = Terms(key=key)
         return self.run(self._followed(lambda: self.plane.measure(model, request, terms)))

@@ -22,10 +22,16 @@ from foretoken.errors import (
     Unavailable,
 )
 from foretoken.models.kinds import Kind
-from foretoken.models.tasks import TabularRequest, task_of
 from foretoken.records import ContextRecord
 from foretoken.server.answering import Answering
-from foretoken.server.answers import Answers, LoadedVersion, in_time, whole, with_context
+from foretoken.server.answers import (
+    Answers,
+    LoadedVersion,
+    expect_task,
+    in_time,
+    whole,
+    with_context,
+)
 from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.observer import SILENT, Observer
@@ -124,11 +130,11 @@ class Plane:
         began = in_time(terms)
         self._inflight += 1
         try:
-            own = self._own(loaded, requests)
+            expect_task(loaded, requests)
             if loaded.family.kind is Kind.IN_CONTEXT:
-                seats = [await self._contexts.look_up(loaded, each, terms) for each in own]
+                seats = [await self._contexts.look_up(loaded, each, terms) for each in requests]
             else:
-                seats = [Seat(loaded, each) for each in whole(loaded, own)]
+                seats = [Seat(loaded, each) for each in whole(loaded, requests)]
             return await self._answering.answer(loaded, seats, terms, emit, began)
         finally:
             self._inflight -= 1
@@ -156,10 +162,10 @@ class Plane:
                     f"contexts of one call are of one version; these are of {loaded.version.ref} "
                     f"and {', '.join(sorted(others))}: send them apart"
                 )
-            own = self._own(loaded, requests)
+            expect_task(loaded, requests)
             seats = [
                 fitted.get(i) or await self._contexts.look_up(loaded, request, terms)
-                for i, request in enumerate(own)
+                for i, request in enumerate(requests)
             ]
             return await self._answering.answer(loaded, seats, terms, emit, began)
         finally:
@@ -167,7 +173,7 @@ class Plane:
 
     # -- contexts ---------------------------------------------------------------------------------
 
-    async def fit(self, model: str, request: TabularRequest, terms: Terms = ANYONE) -> Fitted:
+    async def fit(self, model: str, request: Any, terms: Terms = ANYONE) -> Fitted:
         """Fit a training set and keep it, or find that it is kept already.
 
         Equal training sets of one tenant, fitted with one version, are one context. Its version
@@ -175,7 +181,8 @@ class Plane:
 
         Args:
             model: ``NAME`` (its champion), ``NAME:VERSION`` or ``ALIAS@NAME``.
-            request: rows to learn from and their target, nothing to predict for.
+            request: a training set, such as rows to learn from and their target, and nothing to
+                predict for.
             terms: who asks, and until when.
 
         Raises:
@@ -187,19 +194,19 @@ class Plane:
         in_time(terms)
         self._inflight += 1
         try:
-            self._own(loaded, [request])
+            expect_task(loaded, [request])
             return await self._contexts.fit(loaded, request, terms)
         finally:
             self._inflight -= 1
 
-    async def measure(self, model: str, request: TabularRequest, terms: Terms = ANYONE) -> int:
+    async def measure(self, model: str, request: Any, terms: Terms = ANYONE) -> int:
         """Bytes that the context of a training set would take, besides the training set.
 
         Raises:
             As ``fit`` does; nothing is computed or kept.
         """
         loaded = await self.describe(model, terms)
-        self._own(loaded, [request])
+        expect_task(loaded, [request])
         return await self._contexts.measure(loaded, request)
 
     async def context(self, context: str, terms: Terms = ANYONE) -> ContextRecord:
@@ -299,16 +306,6 @@ class Plane:
         """
         if terms.deadline < math.inf:
             self._batcher.expect_time(loaded.version.name, terms.deadline)
-
-    @staticmethod
-    def _own(loaded: Loaded, requests: Sequence[Any]) -> Sequence[Any]:
-        for request in requests:
-            if (asked := task_of(request)) != loaded.family.task:
-                raise InvalidInput(
-                    f"model {loaded.version.name!r} answers {loaded.family.task} requests, "
-                    f"not {asked}"
-                )
-        return requests
 
     # -- what is held -----------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ class Settings(BaseSettings):
         upload_bytes: most bytes of all files of a version that is registered over the network.
         table_cells: most values, rows times columns, of one table.
         table_columns: most columns of one table.
+        graph_edges, graph_nodes: most edges and nodes of one graph.
         context_bytes: on the disk, for the states of all contexts; those that were not used for
             longest go first and are computed anew when they are asked for.
         context_memory: bytes of states that one worker has open; they lie in files that all workers
@@ -115,6 +116,8 @@ class Settings(BaseSettings):
     upload_bytes: int = Field(default=8 << 30, ge=1)
     table_cells: int = Field(default=1 << 23, ge=1)
     table_columns: int = Field(default=1 << 12, ge=1)
+    graph_edges: int = Field(default=1 << 25, ge=1)
+    graph_nodes: int = Field(default=1 << 24, ge=1, le=(1 << 31) - 1)
     context_bytes: int = Field(default=16 << 30, ge=0)
     context_memory: int = Field(default=4 << 30, ge=0)
     context_quota: int = Field(default=16 << 30, ge=0)

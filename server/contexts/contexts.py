@@ -15,17 +15,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar, cast
 
-import numpy as np
-
 from foretoken.errors import DataLoss, ForetokenError, InvalidInput, Unsupported
 from foretoken.models.contract import Context, Steps
 from foretoken.models.kinds import InContext, Kind
-from foretoken.models.tasks import TabularRequest
 from foretoken.records import ContextRecord
+from foretoken.server.answers import expect_task
 from foretoken.server.contexts import states
 from foretoken.server.contexts.flights import Flights
-from foretoken.server.contexts.identity import Fitter, canonical, context_id, tenant_key, texts
-from foretoken.server.contexts.limits import expect_state, expect_training
+from foretoken.server.contexts.forms import form_of
+from foretoken.server.contexts.identity import Fitter, tenant_key
+from foretoken.server.contexts.limits import expect_state
 from foretoken.server.contexts.opened import Opened, OpenedContexts
 from foretoken.server.contexts.store import Budgets, StoredContext, expiry
 from foretoken.server.engine.observer import Observer
@@ -38,8 +37,6 @@ __all__ = ["Contexts", "Fitted", "Seat"]
 
 _log = logging.getLogger("foretoken.contexts")
 T = TypeVar("T")
-CELLS = 1 << 15  # of a table that are hashed on the event loop; more take a thread
-TEXT = 16  # cells of numbers that one of text counts as, besides its characters
 
 Find = Callable[[str, Terms], Awaitable[Loaded]]
 Drive = Callable[[Loaded, Steps, Terms], Awaitable[Any]]
@@ -112,11 +109,11 @@ class Contexts:
 
     # -- fitting ----------------------------------------------------------------------------------
 
-    async def fit(self, loaded: Loaded, request: TabularRequest, terms: Terms) -> Fitted:
+    async def fit(self, loaded: Loaded, request: Any, terms: Terms) -> Fitted:
         """See ``Plane.fit``."""
         began, version, tenant = time.monotonic(), loaded.version, terms.caller.tenant
         _in_context(loaded)
-        expect_training(request, self._settings)
+        form_of(request).expect_training(request, self._settings)
         request = await _aside(request, lambda: _canonical(loaded, request))
         context = await self._named(loaded, request, terms)
         known = await asyncio.to_thread(self._store.known, context, tenant)
@@ -126,23 +123,21 @@ class Contexts:
             return Fitted(known.record, True, version, time.monotonic() - began, known.notes)
         size = await _aside(request, lambda: _size(loaded, request))
         expect_state(size, self._settings)
-        room = size + sum(column.nbytes for column in request.train.values())
+        room = size + form_of(request).nbytes(request)
         await asyncio.to_thread(self._store.expect_room, context, tenant, room, self._budgets)
         made = await self._fits.share(
             context, lambda: self._fit(loaded, context, request, terms), terms.deadline
         )
         return Fitted(made.record, False, version, time.monotonic() - began, made.notes)
 
-    async def measure(self, loaded: Loaded, request: TabularRequest) -> int:
+    async def measure(self, loaded: Loaded, request: Any) -> int:
         """See ``Plane.measure``."""
         _in_context(loaded)
-        expect_training(request, self._settings)
+        form_of(request).expect_training(request, self._settings)
         request = await _aside(request, lambda: _canonical(loaded, request))
         return await _aside(request, lambda: _size(loaded, request))
 
-    async def _fit(
-        self, loaded: Loaded, context: str, request: TabularRequest, terms: Terms
-    ) -> StoredContext:
+    async def _fit(self, loaded: Loaded, context: str, request: Any, terms: Terms) -> StoredContext:
         # Others may come to wait for this: one caller's deadline is not theirs.
         patient = Terms(terms.caller, priority=terms.priority, request_id=terms.request_id)
         predictor = _in_context(loaded)
@@ -162,26 +157,22 @@ class Contexts:
         self,
         loaded: Loaded,
         context: str,
-        request: TabularRequest,
+        request: Any,
         made: Context,
         tenant: str | None,
     ) -> StoredContext:
         version, now = loaded.version, datetime.now(UTC)
-        assert request.target is not None
         record = ContextRecord(
             id=context,
             model=version.name,
             version=version.number,
-            rows=len(request.target),
-            columns=tuple(request.train),
-            classes=tuple(str(label) for label in sorted(set(request.target.tolist()))),
             members=states.members(made),
             nbytes=states.nbytes(made),
             kept_nbytes=0,
             created=now,
             used=now,
             expires=expiry(now, self._settings.context_ttl),
-            texts=tuple(texts(request.train)),
+            **form_of(request).told(request),
         )
         return StoredContext(
             record,
@@ -195,7 +186,7 @@ class Contexts:
 
     # -- answering --------------------------------------------------------------------------------
 
-    async def seat(self, model: str, request: TabularRequest, terms: Terms) -> Seat:
+    async def seat(self, model: str, request: Any, terms: Terms) -> Seat:
         """What a request with a context is answered by: the version that it was made on.
 
         Args:
@@ -212,11 +203,12 @@ class Contexts:
         assert request.context is not None
         opened, hit = await self._open(request.context, model, terms)
         record = opened.stored.record
-        _expect_columns(record, request)
         loaded = await self._find(f"{record.model}:{record.version}", terms)
+        expect_task(loaded, [request])
+        asked = form_of(request).asked(request, record)
         self._observer.context(record.model, "hit" if hit else "rebuilt")
         self._note_use(record.id)
-        return Seat(loaded, canonical(request, record.columns), opened.context, hit)
+        return Seat(loaded, asked, opened.context, hit)
 
     async def look_up(self, loaded: Loaded, request: Any, terms: Terms) -> Seat:
         """What a request without a context is answered by: one that is kept all the same, if so.
@@ -224,10 +216,11 @@ class Contexts:
         Raises:
             InvalidInput: if its table is not acceptable.
         """
-        if loaded.family.kind is not Kind.IN_CONTEXT or not isinstance(request, TabularRequest):
+        if loaded.family.kind is not Kind.IN_CONTEXT:
             return Seat(loaded, request)
-        if not request.train or request.target is None:
-            return Seat(loaded, canonical(request), hit=False)
+        form = form_of(request)
+        if not form.brings(request):
+            return Seat(loaded, form.canonical(request), hit=False)
         request = await _aside(request, lambda: _canonical(loaded, request))
         context = await self._named(loaded, request, terms)
         opened = await self._open_kept(loaded, context, terms)
@@ -368,7 +361,7 @@ class Contexts:
 
     # -- ids --------------------------------------------------------------------------------------
 
-    async def _named(self, loaded: Loaded, request: TabularRequest, terms: Terms) -> str:
+    async def _named(self, loaded: Loaded, request: Any, terms: Terms) -> str:
         tenant = terms.caller.tenant
         key = self._keys.get(tenant)
         if key is None:
@@ -376,7 +369,8 @@ class Contexts:
                 self._secret = await asyncio.to_thread(self._store.secret)
             key = self._keys[tenant] = tenant_key(self._secret, tenant)
         salt, model = key, Fitter.of(loaded.version, _in_context(loaded).version)
-        return await _aside(request, lambda: context_id(salt, model, request))
+        form = form_of(request)
+        return await _aside(request, lambda: form.context_id(salt, model, request))
 
     def _note_use(self, context: str) -> None:
         self._used[context] = datetime.now(UTC)
@@ -390,15 +384,16 @@ def _in_context(loaded: Loaded) -> InContext:
     return cast("InContext", loaded.predictor)
 
 
-def _canonical(loaded: Loaded, request: TabularRequest) -> TabularRequest:
+def _canonical(loaded: Loaded, request: Any) -> Any:
     """The canonical form with all options: left out or given as it is, a default is the same."""
-    request = canonical(request)
+    request = form_of(request).canonical(request)
     return replace(request, options=_in_context(loaded).options(request.options))
 
 
-def _size(loaded: Loaded, request: TabularRequest) -> int:
+def _size(loaded: Loaded, request: Any) -> int:
+    predictor = _in_context(loaded)
     graphs = [lane.graph for lane in loaded.lanes.values()]
-    return states.announced(graphs, _in_context(loaded).lengths(request))
+    return states.announced(graphs, predictor.lengths(request), predictor.keeps)
 
 
 def _current(opened: Opened, terms: Terms) -> bool:
@@ -419,29 +414,6 @@ def _expect_model(record: ContextRecord, model: str) -> None:
         )
 
 
-def _expect_columns(record: ContextRecord, request: TabularRequest) -> None:
-    fitted, given = set(record.columns), request.test.keys()
-    if fitted == given:
-        return
-    missing, unknown = sorted(fitted - given), sorted(given - fitted)
-    said = [f"missing are {missing}"] if missing else []
-    said += [f"unknown are {unknown}"] if unknown else []
-    raise InvalidInput(
-        f"the columns to predict for are not those that context {record.id} was fitted with: "
-        + ", ".join(said)
-    )
-
-
-async def _aside(request: TabularRequest, work: Callable[[], T]) -> T:
-    """What ``work()`` returns, done in a thread if the table is large."""
-    return await asyncio.to_thread(work) if _large(request) else work()
-
-
-def _large(request: TabularRequest) -> bool:
-    columns = [np.asarray(column) for column in (request.train or request.test).values()]
-    numbers = [column for column in columns if column.dtype.kind not in "OU"]
-    texts = [column for column in columns if column.dtype.kind in "OU"]
-    cells = sum(map(len, numbers)) + TEXT * sum(map(len, texts))
-    if cells > CELLS:
-        return True
-    return cells + sum(len(v) for text in texts for v in text if isinstance(v, str)) > CELLS
+async def _aside(request: Any, work: Callable[[], T]) -> T:
+    """What ``work()`` returns, done in a thread if the training set is large."""
+    return await asyncio.to_thread(work) if form_of(request).large(request) else work()

@@ -12,7 +12,7 @@ import hmac
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "Fitter",
     "canonical",
     "context_id",
+    "digest",
     "kind_of",
     "order",
     "tenant_key",
@@ -193,7 +194,6 @@ def context_id(key: bytes, fitter: Fitter, request: TabularRequest) -> str:
         fitter: what fits it.
         request: in canonical form.
     """
-    hasher = hmac.new(key, digestmod=hashlib.sha256)
     target = request.target
     options = {k: v if isinstance(v, str) else float(v) for k, v in request.options.items()}
     head = {
@@ -206,7 +206,19 @@ def context_id(key: bytes, fitter: Fitter, request: TabularRequest) -> str:
     }
     columns = (*request.train.values(), *(() if target is None else (target,)))
     parts = (text_of(c) if c.dtype == object else c.view(np.uint8).data for c in columns)
-    # Each behind its length, so that no two tables have the same bytes.
+    return digest(key, head, parts)
+
+
+def digest(key: bytes, head: Mapping[str, Any], parts: Iterable[bytes | memoryview]) -> str:
+    """The id of what some bytes and what is said of them name.
+
+    Args:
+        key: of the tenant.
+        head: as JSON can say it.
+        parts: whatever is too much to be said.
+    """
+    hasher = hmac.new(key, digestmod=hashlib.sha256)
+    # Each behind its length, so that no two have the same bytes.
     for part in chain([json.dumps(head).encode()], parts):
         hasher.update(len(part).to_bytes(8, "little"))
         hasher.update(part)

@@ -6,7 +6,7 @@ from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.tasks import TabularRequest
 from foretoken.server.settings import Settings
 
-__all__ = ["expect_state", "expect_table", "expect_training"]
+__all__ = ["expect_graph", "expect_state", "expect_table", "expect_training"]
 
 
 def expect_table(rows: int, columns: int, settings: Settings) -> None:
@@ -42,6 +42,24 @@ def expect_training(request: TabularRequest, settings: Settings) -> None:
     expect_table(len(next(iter(request.train.values()))), len(request.train), settings)
 
 
+def expect_graph(edges: int, nodes: int, settings: Settings) -> None:
+    """Do nothing if a graph of this size may come in; doors ask as soon as a size is announced.
+
+    Raises:
+        InvalidInput: if it is larger than the settings allow.
+    """
+    if nodes > settings.graph_nodes:
+        raise InvalidInput(
+            f"a graph of {nodes} nodes is more than this server takes, {settings.graph_nodes} "
+            "(graph_nodes): number those that have edges from 0 on"
+        )
+    if edges > settings.graph_edges:
+        raise InvalidInput(
+            f"a graph of {edges} edges is more than this server takes, {settings.graph_edges} "
+            "(graph_edges): send fewer, such as those of large weight"
+        )
+
+
 def expect_state(nbytes: int, settings: Settings) -> None:
     """Do nothing if a state of this size may be kept.
 
@@ -51,6 +69,6 @@ def expect_state(nbytes: int, settings: Settings) -> None:
     if nbytes > settings.context_bytes:
         raise Unsupported(
             f"the state of this context would take {nbytes} bytes; this server keeps "
-            f"{settings.context_bytes} (context_bytes): fit fewer rows or ensemble members, or "
-            "predict with the training set inline"
+            f"{settings.context_bytes} (context_bytes): fit fewer rows, ensemble members or "
+            "dimensions, or predict with the training set inline"
         )

@@ -15,7 +15,7 @@ from typing import IO, Any, cast
 import numpy as np
 
 from foretoken.errors import DataLoss, InternalError
-from foretoken.models.contract import Array, Arrays, Context, Graph
+from foretoken.models.contract import Array, Arrays, Context, Graph, Tensor
 from foretoken.models.weights import mapped, metadata
 from foretoken.server.engine.batches import BITS, Sizes
 
@@ -83,14 +83,16 @@ def opened(path: Path, predictor: int) -> Context:
     return Context(arrays, tuple(states[i] for i in sorted(states)))
 
 
-def announced(graphs: Iterable[Graph], lengths: Sizes) -> int:
+def announced(graphs: Iterable[Graph], lengths: Sizes, keeps: Iterable[Tensor] = ()) -> int:
     """Bytes that the states of a context will have.
 
     Args:
         graphs: of the version, as its runtime runs them: what they read is what a state holds.
         lengths: of the letters; see ``InContext.lengths``.
+        keeps: what the predictor itself reads of a state; see ``InContext.keeps``.
     """
     read = {tensor.name: tensor for graph in graphs for tensor in graph.reads}
+    read |= {tensor.name: tensor for tensor in keeps}
     return sum(
         np.dtype(BITS.get(tensor.dtype, tensor.dtype)).itemsize
         * math.prod(lengths[dim] if isinstance(dim, str) else dim for dim in tensor.dims)

@@ -11,13 +11,14 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
 from foretoken.errors import DataLoss, FailedPrecondition, NotFound, Overloaded, Unavailable
 from foretoken.models.contract import Context
-from foretoken.models.tasks import TabularRequest
-from foretoken.server.contexts import states, tables
+from foretoken.server.contexts import states
+from foretoken.server.contexts.forms import form_of, from_bytes
 from foretoken.server.contexts.identity import PREFIX
 from foretoken.server.registry import contexts as rows
 from foretoken.server.registry import schema, versions
@@ -150,7 +151,7 @@ class ContextStore:
         label = f"the state of context {stored.record.id}"
         return states.opened(self._blobs.verify(stored.kept_digest, label), predictor)
 
-    def table(self, stored: StoredContext) -> TabularRequest:
+    def table(self, stored: StoredContext) -> Any:
         """The context's training set, as a request to fit.
 
         Raises:
@@ -159,7 +160,7 @@ class ContextStore:
         label = f"the training set of context {stored.record.id}"
         try:
             data = self._blobs.read(stored.table_digest, label)
-            return tables.from_bytes(data, label)
+            return from_bytes(data, label)
         except DataLoss as e:
             lost = DataLoss(f"{label} is damaged or gone, and so is its state; fit again ({e})")
             with self._database.write() as connection:
@@ -182,7 +183,7 @@ class ContextStore:
     def keep(
         self,
         new: StoredContext,
-        request: TabularRequest,
+        request: Any,
         context: Context,
         predictor: int,
         budgets: Budgets,
@@ -204,7 +205,7 @@ class ContextStore:
             Overloaded: if its tenant's quota is used up.
             Unavailable: if the data dir cannot be written.
         """
-        table = tables.to_bytes(new.record.id, request)
+        table = form_of(request).to_bytes(new.record.id, request)
 
         def put() -> StoredContext:
             training = self._blobs.put(table)

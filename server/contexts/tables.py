@@ -1,20 +1,19 @@
-"""A training set as the bytes of a blob, and back: safetensors, with texts as JSON in uint8."""
+"""A table to learn from as the bytes of a blob, and back: safetensors, texts as JSON in uint8."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from foretoken.errors import DataLoss
-from foretoken.models.contract import Array
+from foretoken.models.contract import Array, Arrays
 from foretoken.models.tasks import TabularRequest
 from foretoken.server.contexts.identity import kind_of, text_of
 
-__all__ = ["from_bytes", "to_bytes"]
+__all__ = ["read", "to_bytes"]
 
 FORM = 1
 ABOUT, TARGET = "about", "target"
@@ -40,24 +39,20 @@ def to_bytes(context: str, request: TabularRequest) -> bytes:
     return save(tensors)
 
 
-def from_bytes(data: bytes, label: str) -> TabularRequest:
+def read(about: Mapping[str, Any], tensors: Arrays) -> TabularRequest:
     """The request to fit that ``to_bytes`` was given.
 
-    Raises:
-        DataLoss: if the bytes are not such a table.
+    Args:
+        about: what it wrote as ``ABOUT``.
+        tensors: all that it wrote.
     """
-    try:
-        tensors = load(data)
-        about: dict[str, Any] = json.loads(tensors[ABOUT].tobytes())
-        columns = about["columns"]
-        return TabularRequest(
-            train={n: _read(tensors[f"c{i}"], kind) for i, (n, kind) in enumerate(columns)},
-            target=_read(tensors[TARGET], about["target"]),
-            categorical=frozenset(about["categorical"]),
-            options=about["options"],
-        )
-    except (SafetensorError, KeyError, ValueError, TypeError) as e:
-        raise DataLoss(f"{label} cannot be read as a table: {e!r}; fit again") from e
+    columns = about["columns"]
+    return TabularRequest(
+        train={n: _read(tensors[f"c{i}"], kind) for i, (n, kind) in enumerate(columns)},
+        target=_read(tensors[TARGET], about["target"]),
+        categorical=frozenset(about["categorical"]),
+        options=about["options"],
+    )
 
 
 def _stored(column: Array) -> Array:

@@ -18,8 +18,7 @@ from foretoken.errors import (
     Unsupported,
 )
 from foretoken.models.tasks import TabularRequest
-from foretoken.server.contexts import contexts as fitting
-from foretoken.server.contexts import states
+from foretoken.server.contexts import identity, states
 from foretoken.server.contexts.identity import context_id
 from foretoken.server.registry import contexts
 from foretoken.server.terms import Caller, Scope, Terms
@@ -350,7 +349,7 @@ def test_long_text_does_not_hold_the_event_loop_up(plane, monkeypatch, character
         return context_id(*given)
 
     threads: list[int] = []
-    monkeypatch.setattr(fitting, "context_id", noted)
+    monkeypatch.setattr(identity, "context_id", noted)
     text = np.array(["x" * characters] * 12, object)
     request = replace(table(), train={"text": text}, test={"text": text[:1]})
     with pytest.raises(ValueError, match="could not convert"):  # the toy reads numbers alone
