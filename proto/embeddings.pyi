@@ -1,4 +1,5 @@
 # mypy: disable-error-code="type-arg"
+from foretoken.proto import graphs as _graphs_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry, snapshots, tabular
+from foretoken.client.aio_graphs import AsyncGraphs
 from foretoken.client.aio_session import AsyncSession, begun
 from foretoken.client.aio_texts import AsyncTexts
 from foretoken.client.aio_transport import Transport
@@ -43,7 +44,7 @@ __all__ = ["AsyncClient", "AsyncWatch"]
 R = TypeVar("R")
 
 
-class AsyncClient(AsyncTexts):
+class AsyncClient(AsyncGraphs, AsyncTexts):
     """A connection to a server, for one event loop: the one that first awaits a method.
 
     Arguments, methods and errors are those of ``Client``; cancelling the task that awaits a method

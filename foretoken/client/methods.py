@@ -17,7 +17,12 @@ __all__ = ["METHODS", "Method", "method"]
 # By definition and service; True may be tried again: it changes nothing.
 _SAFE = {
     ("foretoken/v1/curves.proto", "Curves"): {"Extrapolate": True, "Watch": False},
-    ("foretoken/v1/embeddings.proto", "Embeddings"): {"Embed": True, "EmbedStream": False},
+    # A graph is named by its content, too.
+    ("foretoken/v1/embeddings.proto", "Embeddings"): {
+        "Embed": True,
+        "EmbedGraph": True,
+        "EmbedStream": False,
+    },
     ("foretoken/v1/registry.proto", "Registry"): {
         "List": True,
         "Versions": True,

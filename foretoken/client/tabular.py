@@ -26,7 +26,7 @@ from foretoken.client.predictions import (
 from foretoken.client.tables import TableLike, column_message, parts_of, table_message
 from foretoken.errors import InvalidInput, NotFound, Unavailable
 from foretoken.proto import tabular as wire
-from foretoken.records import ContextRecord
+from foretoken.records import ContextRecord, Record
 
 __all__ = [
     "Given",
@@ -210,17 +210,19 @@ def delete(id: str) -> Steps[None]:  # noqa: A002
             yield Pause(delay)
 
 
-def id_of(context: Fitted | ContextRecord | str) -> str:
+def id_of(context: Record | str) -> str:
     """The id of whatever stands for a context.
 
     Raises:
         InvalidInput: if nothing does.
     """
-    if isinstance(context, Fitted | ContextRecord):
-        return context.id
+    if isinstance(context, Record) and isinstance(found := getattr(context, "id", None), str):
+        return found
     if isinstance(context, str) and context:
         return context
-    raise InvalidInput(f"a context is what fit() returns, or its id, not {context!r}")
+    raise InvalidInput(
+        f"a context is what fit() or embed_graph() returns, or its id, not {context!r}"
+    )
 
 
 def _labels(target: ArrayLike) -> NDArray[Any]:

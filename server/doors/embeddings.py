@@ -1,4 +1,7 @@
-"""The door of texts: ``foretoken.v1.Embeddings``. Letters: N texts, D dimensions."""
+"""The door of embeddings: ``foretoken.v1.Embeddings``; ``graphs`` answers for graphs.
+
+Letters: N texts, D dimensions.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from foretoken.errors import InvalidInput
 from foretoken.models.tasks import Task, TextReply, TextRequest
 from foretoken.proto import embeddings as wire
 from foretoken.proto.loading import service
+from foretoken.server.doors.graphs import graphs
 from foretoken.server.doors.service import Bidirectional, Call, Service, Stream, Unary
 from foretoken.server.doors.texts import TextLimits, decoded
 from foretoken.server.doors.turns import in_turns
@@ -31,6 +35,7 @@ def embeddings(plane: Plane, settings: Settings) -> Service:
         {
             "Embed": Unary(door.embed, advice=advice),
             "EmbedStream": Bidirectional(door.embed_stream, advice=advice),
+            **graphs(plane, settings),
         },
     )
 

@@ -13,8 +13,7 @@ from foretoken.server.doors.oip.replies import reply, requested
 from foretoken.server.doors.oip.sequences import SequenceInference
 from foretoken.server.doors.oip.tensors import Inputs, decoded, expected
 from foretoken.server.doors.service import Call
-from foretoken.server.doors.tasks.base import Asked, Codec, Limits
-from foretoken.server.doors.tasks.tabular import Kept
+from foretoken.server.doors.tasks.base import Asked, Codec, Kept, Limits
 from foretoken.server.doors.texts import TextLimits
 from foretoken.server.plane import Answers, Plane
 from foretoken.server.registry.loaded import Loaded

@@ -17,13 +17,16 @@ from foretoken.models.contract import Array
 from foretoken.server.doors.texts import TextLimits
 
 __all__ = [
+    "CONTEXT",
     "INTEGERS",
     "REALS",
     "Asked",
     "Codec",
+    "Kept",
     "Limits",
     "Parameter",
     "Tensor",
+    "context_of",
     "expect_known",
     "floats",
     "number",
@@ -31,6 +34,7 @@ __all__ = [
     "texts",
 ]
 
+CONTEXT = "context_id"  # name of a tensor, and of a parameter
 Parameter = bool | int | float | str
 Floats = NDArray[np.float64]
 
@@ -87,6 +91,13 @@ class Asked:
     fit: bool = False
 
 
+@dataclass(frozen=True)
+class Kept:
+    """The reply to a request to fit: the id of the context."""
+
+    context: str
+
+
 class Codec(Protocol):
     """Translates for all models of one task; keeps nothing."""
 
@@ -124,6 +135,25 @@ def expect_known(parameters: Mapping[str, Parameter], known: Sequence[str]) -> N
         raise InvalidInput(
             f"no such parameters: {', '.join(unknown)}; of this task there are {there}"
         )
+
+
+def context_of(tensors: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> str | None:
+    """The id of a context in a tensor or parameter, if there is one.
+
+    Raises:
+        InvalidInput: if there are several, or what is there is none.
+    """
+    tensor, parameter = tensors.get(CONTEXT), parameters.get(CONTEXT)
+    if tensor is not None and parameter is not None:
+        raise InvalidInput("context_id is given as a tensor and as a parameter; give one of them")
+    if tensor is not None:
+        said = texts(CONTEXT, tensor)
+        if len(said) != 1:
+            raise InvalidInput(f"tensor 'context_id' has {len(said)} elements; give one")
+        parameter = said[0]
+    if parameter is not None and (not isinstance(parameter, str) or not parameter):
+        raise InvalidInput(f"context_id must be the text that a fit gave, not {parameter!r}")
+    return parameter
 
 
 def number(parameters: Mapping[str, Parameter], name: str) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,27 +10,22 @@ from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array
 from foretoken.models.tasks import TabularReply, TabularRequest
 from foretoken.server.doors.tasks.base import (
+    CONTEXT,
     INTEGERS,
     REALS,
     Asked,
+    Kept,
     Limits,
     Parameter,
     Tensor,
+    context_of,
     options,
     texts,
 )
 
-__all__ = ["CODEC", "Kept", "TabularCodec"]
+__all__ = ["CODEC", "TabularCodec"]
 
 ANY = REALS + INTEGERS
-CONTEXT = "context_id"
-
-
-@dataclass(frozen=True)
-class Kept:
-    """The reply to a request to fit: the id of the context."""
-
-    context: str
 
 
 class TabularCodec:
@@ -66,7 +60,7 @@ class TabularCodec:
 
         What is missing in a table is NaN. The model limits rows and features.
         """
-        context = _context(tensors, parameters)
+        context = context_of(tensors, parameters)
         test = _columns(tensors["X_test"]) if "X_test" in tensors else {}
         own = options({n: value for n, value in parameters.items() if n != CONTEXT})
         if context is None:
@@ -103,21 +97,6 @@ class TabularCodec:
     def work(self, asked: Asked) -> int:
         """Probabilities are sent as they are."""
         return 1
-
-
-def _context(tensors: Mapping[str, Array], parameters: Mapping[str, Parameter]) -> str | None:
-    """The id in a tensor or parameter, if there is one."""
-    tensor, parameter = tensors.get(CONTEXT), parameters.get(CONTEXT)
-    if tensor is not None and parameter is not None:
-        raise InvalidInput("context_id is given as a tensor and as a parameter; give one of them")
-    if tensor is not None:
-        said = texts(CONTEXT, tensor)
-        if len(said) != 1:
-            raise InvalidInput(f"tensor 'context_id' has {len(said)} elements; give one")
-        parameter = said[0]
-    if parameter is not None and (not isinstance(parameter, str) or not parameter):
-        raise InvalidInput(f"context_id must be the text that a fit gave, not {parameter!r}")
-    return parameter
 
 
 def _labelled(tensors: Mapping[str, Array]) -> tuple[Array, Array]:
