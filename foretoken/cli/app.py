@@ -9,6 +9,7 @@ from foretoken.cli import (
     contexts,
     early_stop,
     embed,
+    embed_graph,
     extrapolate,
     models,
     predict,
@@ -38,6 +39,7 @@ app.add_typer(contexts.app, name="contexts")
 app.add_typer(snapshots.app, name="snapshots")
 app.add_typer(tokens.app, name="tokens")
 app.command("predict")(predict.predict)
+app.command("embed-graph")(embed_graph.embed_graph)
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
 app.command("watch")(watch.watch)
