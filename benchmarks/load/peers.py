@@ -1,7 +1,8 @@
 """Other projects' programs, each in an environment of its own: ``python -m benchmarks.load.peers``.
 
-They are installed under ``.peers/`` by pip; perf_analyzer, which ships inside tritonclient's wheel,
-also needs a library of Debian's, which is taken from its package without installing it.
+All of them, or those that are named, are installed under ``.peers/`` by pip; perf_analyzer, which
+ships inside tritonclient's wheel, also needs a library of Debian's, which is taken from its package
+without installing it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[2] / ".peers"
@@ -19,6 +21,7 @@ PERF_ANALYZER = HOME / "tritonclient" / "bin" / "perf_analyzer"
 ABSENT = "peers are not installed; `python -m benchmarks.load.peers` installs them under .peers/"
 PACKAGES = {
     "mlserver": ("mlserver==1.7.1",),
+    "pecanpy": ("pecanpy==2.0.9",),
     "tritonclient": ("tritonclient[grpc]==2.46.0", "nvidia-cuda-runtime-cu12"),
 }
 LIBRARIES = HOME / "lib"
@@ -32,16 +35,18 @@ def environment() -> dict[str, str]:
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, folders))}
 
 
-def install() -> None:
-    """Make every environment that is not there yet."""
+def install(names: Collection[str] = PACKAGES) -> None:
+    """Make every environment of these that is not there yet."""
     for name, packages in PACKAGES.items():
+        if name not in names:
+            continue
         home = HOME / name
         if (home / ".complete").exists():
             continue
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
         subprocess.run([home / "bin" / "pip", "install", "--quiet", *packages], check=True)
         (home / ".complete").touch()
-    if not LIBRARIES.exists():
+    if "tritonclient" in names and not LIBRARIES.exists():
         with tempfile.TemporaryDirectory() as folder:
             subprocess.run(["apt-get", "download", DEBIAN], cwd=folder, check=True)
             (package,) = Path(folder).glob(f"{DEBIAN}_*.deb")
@@ -49,5 +54,8 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    install()
-    print(f"MLServer and tritonclient are in {HOME.name}/")
+    chosen = sys.argv[1:] or list(PACKAGES)
+    if unknown := set(chosen) - set(PACKAGES):
+        raise SystemExit(f"no {', '.join(sorted(unknown))}; there are {', '.join(PACKAGES)}")
+    install(chosen)
+    print(f"{', '.join(chosen)} are in {HOME.name}/")

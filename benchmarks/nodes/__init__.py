@@ -1,0 +1,1 @@
+"""What the benchmark of graphs is made of."""
