@@ -1,11 +1,12 @@
 """Labels of nodes from their vectors, as the literature on node embeddings scores it.
 
-One logistic regression a label, one against the rest, with the settings that DeepWalk's authors
-used; of a test node the likeliest labels are taken, as many as it has. Letters: N nodes, L labels.
+One logistic regression a label, one against the rest; of a test node the likeliest labels are
+taken, as many as it has. Letters: N nodes, L labels.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -23,7 +24,7 @@ Vectors = NDArray[np.float32]
 
 
 def scored(
-    vectors: Vectors, labels: Labels, share: float, seeds: Sequence[int], processes: int
+    vectors: Vectors, labels: Labels, share: float, C: float, seeds: Sequence[int], processes: int
 ) -> Mapping[str, list[float]]:
     """Micro and macro F1 of each split.
 
@@ -31,20 +32,25 @@ def scored(
         vectors: float32 [N, D].
         labels: [N, L].
         share: of the nodes whose labels are learned from.
+        C: how little weights are held back, as scikit-learn and LIBLINEAR have it.
         seeds: of the splits.
         processes: that work side by side.
     """
-    one = partial(_split, vectors, labels, share)
+    one = partial(_split, vectors, labels, share, C)
     with ProcessPoolExecutor(processes) as pool:
         found = list(pool.map(one, seeds))
     return {"micro": [micro for micro, _ in found], "macro": [macro for _, macro in found]}
 
 
-def _split(vectors: Vectors, labels: Labels, share: float, seed: int) -> tuple[float, float]:
+def _split(
+    vectors: Vectors, labels: Labels, share: float, C: float, seed: int
+) -> tuple[float, float]:
     order = np.random.default_rng(seed).permutation(len(labels))
     known, asked = np.split(order, [int(share * len(labels))])
-    model = OneVsRestClassifier(LogisticRegression(solver="liblinear"))
-    model.fit(vectors[known].astype(np.float64), labels[known].astype(int))
+    model = OneVsRestClassifier(LogisticRegression(solver="liblinear", C=C))
+    with warnings.catch_warnings():  # a label that none of the known nodes has is never predicted
+        warnings.simplefilter("ignore", UserWarning)
+        model.fit(vectors[known].astype(np.float64), labels[known].astype(int))
     likely = model.predict_proba(vectors[asked].astype(np.float64))
     predicted = _likeliest(likely, labels[asked].sum(axis=1))
     truth = labels[asked]

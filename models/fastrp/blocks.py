@@ -58,7 +58,7 @@ def add_squares(walk: Walk, options: Options, columns: range, squares: Floats) -
         squares: float64 [q, N], added to.
     """
     for i, U in enumerate(_powers(walk, options, columns)):
-        for column in U.T if options.weights[i] else ():
+        for column in np.ascontiguousarray(U.T) if options.weights[i] else ():
             squares[i] += column * column
 
 

@@ -124,4 +124,4 @@ def test_what_is_in_the_box_has_the_published_settings():
     config = Artefact.read(bundled()["fastrp"]).config
     said = FAMILY.predictor(config, {}).options({})
     assert (said["dimensions"], said["weights"]) == (512, "0.0,0.0,7.81,45.28")
-    assert (said["alpha"], said["projection"], said["normalize"]) == (-0.628, "sparse", "no")
+    assert (said["alpha"], said["projection"], said["normalize"]) == (-0.628, "sparse", "yes")
