@@ -27,6 +27,7 @@ from foretoken.server.doors.tasks.base import (
 __all__ = ["CODEC", "GraphCodec"]
 
 EDGES = ("sources", "targets", "weights")
+LONGEST = 4096  # dimensions that a vector may have
 TOLD = ("count", "directed", "self_loops", "duplicates")  # parameters that are no options
 
 
@@ -60,6 +61,11 @@ class GraphCodec:
                 raise InvalidInput(f"a context has its own graph; leave out {', '.join(extra)}")
             if nodes is None:
                 raise InvalidInput("tensor 'nodes' is missing: those to look up by the context")
+            most = max(1, limits.reply_bytes // (4 * LONGEST))
+            if len(nodes) > most:
+                raise InvalidInput(
+                    f"tensor 'nodes' has {len(nodes)} of them; a call may have {most}"
+                )
             return Asked([GraphRequest(nodes=nodes, context=context)], context)
         if nodes is not None or not {"sources", "targets"} <= set(tensors):
             raise InvalidInput(
