@@ -21,7 +21,7 @@ __all__ = ["add_squares", "blocks_of", "filled"]
 
 Floats = NDArray[np.float64]
 
-WORK = 1 << 29  # bytes of what is computed at a time
+WORK = 1 << 28  # bytes of what is computed at a time
 ARRAYS = 3  # of a block at once: a power, the next one, and their sum
 ROWS = 1 << 16  # that are added at a time
 NOISE = 64 * np.finfo(np.float64).eps  # spread of a column, per size, that is rounding alone
