@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,15 +18,11 @@ __all__ = ["AsyncGraphs"]
 R = TypeVar("R")
 
 
-class _Runs(Protocol):
-    async def _run(self, steps: Steps[R], timeout: float | None) -> R: ...
-
-
-class AsyncGraphs:
+class AsyncGraphs(ABC):
     """The part of ``AsyncClient`` that is about graphs."""
 
     async def embed_graph(
-        self: _Runs,
+        self,
         model: str,
         graph: GraphLike,
         *,
@@ -44,7 +41,7 @@ class AsyncGraphs:
         return await self._run(graphs.embedded(model, said, options, key), timeout)
 
     async def node_vectors(
-        self: _Runs,
+        self,
         context: Embedded | str | Any,
         nodes: ArrayLike | None = None,
         *,
@@ -52,3 +49,6 @@ class AsyncGraphs:
     ) -> NDArray[np.float32]:
         """See ``Client.node_vectors``."""
         return await self._run(graphs.vectors(context, nodes), timeout)
+
+    @abstractmethod
+    async def _run(self, steps: Steps[R], timeout: float | None) -> R: ...

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,15 +18,11 @@ __all__ = ["Graphs"]
 R = TypeVar("R")
 
 
-class _Runs(Protocol):
-    def _run(self, steps: Steps[R], timeout: float | None) -> R: ...
-
-
-class Graphs:
+class Graphs(ABC):
     """The part of ``Client`` that is about graphs."""
 
     def embed_graph(
-        self: _Runs,
+        self,
         model: str,
         graph: GraphLike,
         *,
@@ -60,7 +57,7 @@ class Graphs:
         return self._run(graphs.embedded(model, said, options, key), timeout)
 
     def node_vectors(
-        self: _Runs,
+        self,
         context: Embedded | str | Any,
         nodes: ArrayLike | None = None,
         *,
@@ -74,3 +71,6 @@ class Graphs:
             timeout: seconds.
         """
         return self._run(graphs.vectors(context, nodes), timeout)
+
+    @abstractmethod
+    def _run(self, steps: Steps[R], timeout: float | None) -> R: ...
