@@ -77,7 +77,3 @@ class Answering:
         """What ``steps`` return."""
         (reply,) = await drive([steps], loaded.lanes, self._batcher, terms)
         return reply
-
-    async def close(self) -> None:
-        """Give up what is under way."""
-        await self._texts.close()

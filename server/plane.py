@@ -457,7 +457,6 @@ class Plane:
             with suppress(asyncio.CancelledError):
                 await self._follower
         await self.sessions.close_all()
-        await self._answering.close()
         await self._contexts.close()
         self._housekeeping.close()
         self._models.clear()

@@ -8,15 +8,15 @@ this request or another one of the same tenant, is waited for rather than embedd
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+import math
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from foretoken.errors import ForetokenError, InvalidInput, Overloaded
+from foretoken.errors import DeadlineExceeded, InvalidInput, Overloaded
 from foretoken.models.tasks import TextReply, TextRequest
-from foretoken.server.contexts.flights import Flights
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
 from foretoken.server.registry.loaded import Loaded
@@ -30,12 +30,12 @@ TEXTS, CHARACTERS = 128, 1 << 14  # of a piece at most; a longer text is a piece
 BEHIND = 0.5  # by how much less urgent long requests are: callers' priorities are whole numbers
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class _Piece:
-    """Texts that are embedded together, each once, and the row of each."""
+    """Texts that somebody embeds, each once, with its row; ``done`` is cancelled if that fails."""
 
     rows: Mapping[str, int]
-    work: Callable[[], Coroutine[Any, Any, TextReply]]
+    done: asyncio.Future[TextReply]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,6 @@ class Texts:
     def __init__(self, batcher: Batcher, slots: int) -> None:
         self._batcher = batcher
         self._abreast = slots + 1  # pieces of a request: one waits while the others run
-        self._flights: Flights[TextReply] = Flights()
         self._under_way: dict[tuple[Any, ...], dict[str, _Piece]] = {}
 
     async def answer(
@@ -91,10 +90,6 @@ class Texts:
             return [await self._answer(loaded, requests[0], terms, times)]
         works = [self._answer(loaded, request, terms, times) for request in requests]
         return await _together(works)
-
-    async def close(self) -> None:
-        """Give up what is under way."""
-        await self._flights.close()
 
     async def _answer(
         self, loaded: Loaded, request: TextRequest, terms: Terms, times: Times
@@ -124,60 +119,55 @@ class Texts:
                     await asyncio.sleep(e.retry_after)
 
     async def _embed(self, asked: _Asked, texts: Sequence[str]) -> None:
-        """Embed texts, waiting for those that are under way; whose piece fails are ours then."""
-        way, left = asked.way, list(texts)
+        """Have texts embedded: here, unless somebody does it already; if that fails, here then."""
+        way, left = asked.way, texts
         while left:
             under_way = self._under_way.setdefault(way, {})
             others = dict.fromkeys(under_way[text] for text in left if text in under_way)
             own = [text for text in left if text not in under_way]
-            mine = self._piece(asked, own)
-            pieces = [*others, mine] if own else [*others]
-            under_way.update(dict.fromkeys(own, mine))
-            try:
-                made = await self._landed(pieces, asked.terms.deadline)
-            finally:
-                for text in own:
-                    del under_way[text]
-                if not under_way:
-                    self._under_way.pop(way, None)
-            for piece, reply in zip(pieces, made, strict=True):
-                if isinstance(reply, TextReply):
-                    for text in left:
-                        if text in piece.rows:
-                            asked.found[text] = reply, piece.rows[text]
-                elif piece is mine or asked.terms.left <= 0:
-                    raise reply
+            if own:
+                await self._embed_here(asked, own, under_way)
+            if others:
+                await _landed(others, asked.terms)
+                for text in left:
+                    for piece in others:
+                        if text in piece.rows and not piece.done.cancelled():
+                            asked.found[text] = piece.done.result(), piece.rows[text]
             left = [text for text in left if text not in asked.found]
         if asked.request.truncate == "error":
             _expect_whole(asked, texts)
 
-    def _piece(self, asked: _Asked, texts: Sequence[str]) -> _Piece:
-        loaded, terms, times = asked.loaded, asked.terms, asked.times
-
-        async def work() -> TextReply:
+    async def _embed_here(
+        self, asked: _Asked, texts: Sequence[str], under_way: dict[str, _Piece]
+    ) -> None:
+        loaded, rows = asked.loaded, {text: row for row, text in enumerate(texts)}
+        piece = _Piece(rows, asyncio.get_running_loop().create_future())
+        under_way.update(dict.fromkeys(texts, piece))
+        try:
             # Which text of the request is too long, a piece of it cannot tell.
             request = replace(asked.request, texts=tuple(texts), truncate="end")
             steps = [loaded.predictor.predict(request)]
-            (reply,) = await drive(steps, loaded.lanes, self._batcher, terms, times=times)
-            made: TextReply = reply
-            return made
+            made = await drive(steps, loaded.lanes, self._batcher, asked.terms, times=asked.times)
+            piece.done.set_result(made[0])
+        finally:
+            piece.done.cancel()  # which does nothing to what has succeeded
+            for text in texts:
+                del under_way[text]
+            if not under_way:
+                self._under_way.pop(asked.way, None)
+        asked.found.update((text, (made[0], row)) for text, row in rows.items())
 
-        return _Piece({text: row for row, text in enumerate(texts)}, work)
 
-    async def _landed(
-        self, pieces: Sequence[_Piece], deadline: float
-    ) -> list[TextReply | ForetokenError]:
-        """The reply of each piece, or why there is none."""
+async def _landed(pieces: Mapping[_Piece, None], terms: Terms) -> None:
+    """Wait until all pieces are done, well or not.
 
-        async def one(piece: _Piece) -> TextReply | ForetokenError:
-            try:
-                return await self._flights.share(piece, piece.work, deadline)
-            except ForetokenError as e:
-                return e
-
-        if len(pieces) == 1:
-            return [await one(pieces[0])]
-        return await asyncio.gather(*map(one, pieces))
+    Raises:
+        DeadlineExceeded: if the deadline passes.
+    """
+    left = None if terms.deadline == math.inf else max(0.0, terms.left)
+    _, late = await asyncio.wait([piece.done for piece in pieces], timeout=left)
+    if late:
+        raise DeadlineExceeded("the deadline passed before the answer was there")
 
 
 async def _together(works: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
@@ -231,7 +221,7 @@ def _reply(request: TextRequest, found: Mapping[str, tuple[TextReply, int]]) -> 
     places = [found[text] for text in request.texts]
     first = places[0][0]
     if all(reply is first for reply, _ in places):
-        rows = np.array([row for _, row in places])
+        rows = [row for _, row in places]  # copied: other requests may have the same
         return TextReply(first.vectors[rows], first.tokens[rows], first.cut[rows])
     return TextReply(
         np.stack([reply.vectors[row] for reply, row in places]),

@@ -1,4 +1,4 @@
-"""Columns of tables from whatever callers bring."""
+"""Columns of tables, and texts, from whatever callers bring."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from foretoken.arrays import column
-from foretoken.errors import InvalidInput
+from foretoken.arrays import column, texts
+from foretoken.errors import InvalidInput, InvalidType
 
 NAN = float("nan")
 
@@ -67,3 +67,35 @@ def test_what_is_no_column(given, told):
         column("age", given)
     assert "'age'" in str(caught.value)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["a", "zwölf", ""],
+        ("a", "zwölf", ""),
+        np.array(["a", "zwölf", ""]),
+        iter(["a", "zwölf", ""]),
+    ],
+)
+def test_texts_are_kept_as_they_are(given):
+    made = texts(given)
+    assert made == ("a", "zwölf", "")
+    assert isinstance(made, tuple)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "said"),
+    [
+        ("text", InvalidType, r"one text as \[text\]"),
+        (b"text", InvalidType, r"one text as \[text\]"),
+        (7, InvalidType, "a list of str, not a int"),
+        (["a", b"b"], InvalidType, "text 1 is the bytes b'b'; texts are str throughout"),
+        (["a", None], InvalidType, "text 1 is the NoneType None"),
+        (["\ud83d"], InvalidInput, "text 0 is not Unicode: character 0 is a lone surrogate"),
+        (["fine", "ab\udc00"], InvalidInput, "text 1 is not Unicode: character 2"),
+    ],
+)
+def test_what_is_no_list_of_texts(given, kind, said):
+    with pytest.raises(kind, match=said):
+        texts(given)

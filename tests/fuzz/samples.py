@@ -15,10 +15,11 @@ from google.protobuf.message_factory import GetMessageClass
 from pyarrow import ipc
 
 import foretoken.proto
+from foretoken.client.embeddings import Manner, TextFlow
 from foretoken.client.tables import table_message
 from foretoken.client.tabular import training_message
 from foretoken.models.artefact import Artefact
-from foretoken.proto import curves, loading, tabular
+from foretoken.proto import curves, embeddings, loading, tabular
 from foretoken.proto.grpc_service import ModelInferRequest
 from tests.wire import upload_of
 
@@ -59,7 +60,7 @@ def samples(artefact: Artefact) -> list[Sample]:
         for path, client, stream, kind, model in _methods()
     ]
     made += [Sample(path, client, stream, (b"",)) for path, client, stream, _, _ in _methods()]
-    return [*made, *_inference(), *_curves(), *_tables(), _upload(artefact)]
+    return [*made, *_inference(), *_curves(), *_tables(), *_texts(), _upload(artefact)]
 
 
 def _methods() -> Iterator[tuple[str, bool, bool, type[Message], str]]:
@@ -171,6 +172,21 @@ def _tables() -> Iterator[Sample]:
         chunk = tabular.PredictStreamRequest(test=test).SerializeToString()
         sent = (opened.SerializeToString(), chunk, chunk)
         yield Sample(f"{service}/PredictStream", False, True, sent)
+
+
+def _texts() -> Iterator[Sample]:
+    """Whether or not a model answers, texts are read."""
+    service = "/foretoken.v1.Embeddings"
+    texts = ["one", "zw\u00f6lf", ""]
+    manner = Manner(8, "query: ", "error").message()
+    asked = embeddings.EmbedRequest(
+        model=PREDICTED, texts=[text.encode() for text in texts], options=manner
+    )
+    yield Sample(f"{service}/Embed", False, False, (asked.SerializeToString(),))
+    flow = TextFlow(PREDICTED, Manner(), None)
+    chunk = flow.chunk(texts).SerializeToString()
+    sent = (flow.opening().SerializeToString(), chunk, chunk)
+    yield Sample(f"{service}/EmbedStream", False, True, sent)
 
 
 def _upload(artefact: Artefact) -> Sample:

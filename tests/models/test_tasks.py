@@ -89,6 +89,16 @@ def test_texts_must_be_some_and_are_cut_or_refused():
         TextRequest(())
     with pytest.raises(InvalidInput, match="'end' or 'error', not 'start'"):
         TextRequest(("a",), truncate="start")
+    with pytest.raises(InvalidInput, match="dimensions must be 1 or more, not 0"):
+        TextRequest(("a",), dimensions=0)
+
+
+def test_texts_must_be_unicode():
+    assert TextRequest(("", "zw\u00f6lf", "\U0001f600")).prompt is None
+    with pytest.raises(InvalidInput, match="text 1 is not Unicode"):
+        TextRequest(("a", "\ud83d"))
+    with pytest.raises(InvalidInput, match="the prompt is not Unicode"):
+        TextRequest(("a",), prompt="\ud83d")
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 2), (2, 0), (1, 2, 3)])
