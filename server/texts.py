@@ -19,6 +19,7 @@ from foretoken.errors import DeadlineExceeded, InvalidInput, Overloaded
 from foretoken.models.tasks import TextReply, TextRequest
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Times, drive
+from foretoken.server.engine.lane import Limits
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.terms import Terms
 
@@ -182,12 +183,14 @@ async def _together(works: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
 
 def _short(loaded: Loaded) -> int:
     """Characters of requests that no long ones hold up: no more than a batch has tokens."""
-    return min(lane.limits.batch_tokens for lane in loaded.lanes.values())
+    limits = (lane.limits.batch_tokens for lane in loaded.lanes.values())
+    return min(limits, default=Limits.batch_tokens)
 
 
 def _share(loaded: Loaded) -> int:
     """Pieces of one request that may wait at once: they leave half of the queue to others."""
-    return max(1, min(lane.limits.queue for lane in loaded.lanes.values()) // (2 * TEXTS))
+    queues = (lane.limits.queue for lane in loaded.lanes.values())
+    return max(1, min(queues, default=Limits.queue) // (2 * TEXTS))
 
 
 def _cut(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -83,12 +84,20 @@ class HttpDoor:
             await asyncio.sleep(0)
         return int(listening[0].getsockname()[1])
 
-    async def stop(self) -> None:
-        """Close the port; answers under way have two seconds to end."""
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await self._serving
-            self._server = self._serving = None
+    async def stop(self, grace: float = GRACE) -> None:
+        """Close the port; answers under way have ``grace`` seconds to end.
+
+        To ask again, for less, shortens it.
+        """
+        server, serving = self._server, self._serving
+        if server is None or serving is None:
+            return
+        server.config.timeout_graceful_shutdown = math.ceil(grace)  # is read once
+        server.should_exit = True
+        await asyncio.wait({serving}, timeout=grace + 1)
+        server.force_exit = True
+        await serving
+        self._server = self._serving = None
 
     def _routes(self, grpc_port: int) -> list[BaseRoute]:
         from foretoken.server.doors.web import (  # noqa: PLC0415 late: 150 ms
@@ -123,7 +132,6 @@ class HttpDoor:
             server_header=False,
             backlog=BACKLOG,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
             h11_max_incomplete_event_size=HEADER_BYTES,
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,

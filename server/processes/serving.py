@@ -122,9 +122,10 @@ class Serving:
 
         Streams may outlast it.
         """
-        await self._http.stop()
+        leaving = asyncio.ensure_future(self._http.stop(self._settings.deadline))
         if await self._connections.refuse_new():
             await self._connections.gone(longest_hand_over(self._settings))
+        await leaving
 
     async def stop(self) -> None:
         """Say that it ends, take nothing new, let what is in flight end, and close everything.

@@ -63,7 +63,7 @@ def test_openai_s_path_of_the_same_server_gives_the_same(ask, served):
 
 def test_many_texts_go_in_parts_to_one_version(ask, served, monkeypatch):
     monkeypatch.setattr(embeddings, "TEXTS", 100)
-    many = [f"text {i % 7} {'x' * (i % 30)}" for i in range(250)]
+    many = [f"text {i % 7} {'x' * (i % 20)}" for i in range(250)]
     found = ask(served.address, "embed", "toy", many)
     again = ask(served.address, "embed", "toy", many[::-1])
     np.testing.assert_allclose(found.vectors, again.vectors[::-1], atol=1e-6)

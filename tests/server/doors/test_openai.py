@@ -379,6 +379,35 @@ async def test_what_takes_too_long_is_told_in_openai_s_shape():
         assert said["error"]["message"].startswith("the deadline passed")
 
 
+@pytest.mark.parametrize("patient", [True, False])
+@awaited
+async def test_answers_under_way_may_end_when_the_port_is_closed(registry, patient):
+    class Steady:
+        def __init__(self, real):
+            self.registry, self.real, self.asked = real.registry, real, asyncio.Event()
+
+        async def predict(self, *given):
+            self.asked.set()
+            await asyncio.sleep(2.0)
+            return await self.real.predict(*given)
+
+    real = Plane(registry, load_settings())
+    async with Running(plane=Steady(real), gate=Tokens()) as running:
+        answer = asyncio.ensure_future(post(running, request("a")))
+        await running.plane.asked.wait()
+        began = time.monotonic()
+        stopping = asyncio.ensure_future(running.door.stop(30))
+        if patient:
+            assert (await answer)[0] == 200
+            await stopping
+        else:
+            await asyncio.sleep(0.1)
+            await running.door.stop(0)
+            assert time.monotonic() - began < 1.9, "who asks again is in more of a hurry"
+            await asyncio.wait({answer, stopping})
+    await real.close()
+
+
 # -- OpenAI's own client --------------------------------------------------------------------------
 
 
