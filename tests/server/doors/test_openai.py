@@ -19,6 +19,9 @@ from foretoken.server.doors.parts import MOST
 from foretoken.server.log import Log
 from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
+from foretoken.server.security.gate import TokenGate
+from foretoken.server.security.limiter import Limiter
+from foretoken.server.security.tokens import Wanted, create
 from foretoken.server.settings import load_settings
 from foretoken.server.terms import Caller, Scope
 from tests.asynchronous import awaited
@@ -258,6 +261,30 @@ async def test_tokens_are_those_of_grpc(registry):
             assert status == 404, "a key that is none of ours is as good as none"
         status, said, _ = await post(running, request("a"), authorization="Basic dTpw")
         assert status == 401
+
+
+@awaited
+async def test_real_tokens_open_a_server_that_requires_them(registry, tmp_path):
+    settings = load_settings(require_tokens=True)
+    secret, _ = create(registry.tokens, Wanted("openai", tenant="them"))
+    admin, _ = create(registry.tokens, Wanted("admin", ["admin"]))
+    plane, limiter = Plane(registry, settings), Limiter(tmp_path / "limits")
+    gate = TokenGate(registry, settings, limiter)
+    theirs = {"model": "theirs", "input": "a"}
+    async with Running(settings, plane=plane, gate=gate) as running:
+        for shown, expected in (
+            (f"Bearer {secret}", 200),
+            (f"Bearer {admin}", 403),
+            (f"Bearer {secret}x", 401),
+            ("Bearer unused", 401),
+            (None, 401),
+        ):
+            headers = {} if shown is None else {"authorization": shown}
+            status, said, _ = await post(running, theirs, **headers)
+            assert (status, secret in json.dumps(said)) == (expected, False)
+        assert gate.refusals == {"missing": 2, "unknown": 1, "scope": 1}
+    await plane.close()
+    limiter.close()
 
 
 @awaited
