@@ -43,9 +43,10 @@ def main() -> None:
         registry.register("fastrp", Artefact.read(bundled()["fastrp"]))
         plane.fit("fastrp", GraphRequest(np.array([0]), np.array([1])))  # loads it
         request = GraphRequest(sources, targets, count=N, options={"dimensions": D})
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         fitted = plane.fit("fastrp", request)
         said["seconds"] = time.perf_counter() - began
+        said["cpu_seconds"] = time.process_time() - worked
         began = time.perf_counter()
         again = plane.fit("fastrp", request)
         said["seconds_again"] = time.perf_counter() - began
