@@ -16,6 +16,7 @@ from foretoken.errors import AlreadyExists, InvalidInput, NotFound
 from foretoken.models.artefact import Artefact
 from foretoken.models.catalog import families
 from foretoken.models.recipes import Importer, parse
+from foretoken.models.tasks import Task
 
 if TYPE_CHECKING:
     from foretoken.server.registry.registry import Version
@@ -24,18 +25,28 @@ Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", help="NAME=VALUE, repeated; the format's own.")
 ]
 
+# What people call a task, and what we do; text is embedded.
+TASKS = {"embedding" if task is Task.TEXT else str(task): task for task in Task}
+
 
 def import_model(
     format_: Annotated[str, typer.Argument(metavar="FORMAT", help="A family's import format.")],
     source: Annotated[Path, typer.Argument(help="File or folder in that format.")],
     name: Annotated[str, typer.Option(help="Register it under this name.")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="What it is to do, where a format serves several: embedding, generation, ...",
+            show_default=False,
+        ),
+    ] = None,
     option: Options = None,
     actor: Actor = None,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
     """Import a model in a foreign format: convert, export, compare, register."""
-    importer = _importer(format_)
+    importer = _importer(format_, task)
     options = parse(importer.options, options_of(option or []))
     if not source.exists():
         raise NotFound(f"no file or folder {source}")
@@ -118,9 +129,21 @@ def options_of(pairs: Sequence[str]) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in pairs)
 
 
-def _importer(name: str) -> Importer:
-    found = {key: importer for f in families().values() for key, importer in f.importers.items()}
-    if name not in found:
-        listed = "; ".join(f"{key}: {importer.summary}" for key, importer in found.items())
+def _importer(name: str, task: str | None) -> Importer:
+    found = {f: f.importers[name] for f in families().values() if name in f.importers}
+    if not found:
+        known = {k: one.summary for f in families().values() for k, one in f.importers.items()}
+        listed = "; ".join(f"{key}: {summary}" for key, summary in known.items())
         raise NotFound(f"no import format {name!r}; there are {listed or 'none'}")
-    return found[name]
+    if task is not None and task not in TASKS:
+        raise InvalidInput(f"--task is one of {', '.join(TASKS)}, not {task!r}")
+    fitting = [one for f, one in found.items() if task is None or f.task is TASKS[task]]
+    if len(fitting) != 1:
+        listed = ", ".join(f"{_called(f.task)} ({f.name})" for f in found)
+        raise InvalidInput(f"say by --task what a model in format {name!r} is to do: {listed}")
+    return fitting[0]
+
+
+def _called(task: Task) -> str:
+    """What a task is called on the command line."""
+    return next(name for name, each in TASKS.items() if each is task)

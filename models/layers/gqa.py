@@ -1,0 +1,75 @@
+"""Attention with fewer heads of keys and values than of queries (Ainslie et al. 2023, GQA).
+
+Letters: N tokens, W width, H heads of queries, K heads of keys and values, D head width, B rows of
+a batch, T queries and S keys of a row.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["GroupedProjections", "attend"]
+
+
+class GroupedProjections(nn.Module):
+    """What turns tokens into queries, keys and values, and what they saw into tokens.
+
+    Args:
+        width: W.
+        heads: H, a multiple of ``kv_heads``.
+        kv_heads: K.
+        head_width: D.
+        bias: of queries, keys and values.
+        out_bias: of the output.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        kv_heads: int,
+        head_width: int,
+        *,
+        bias: bool = False,
+        out_bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self._sizes = [heads, kv_heads, kv_heads]
+        self._head_width = head_width
+        self.qkv = nn.Linear(width, sum(self._sizes) * head_width, bias=bias)
+        self.out = nn.Linear(heads * head_width, width, bias=out_bias)
+
+    def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """h [N, W] -> queries [N, H, D], keys and values [N, K, D]; queries are not scaled."""
+        heads = self.qkv(h).unflatten(-1, (sum(self._sizes), self._head_width))
+        q, k, v = heads.split(self._sizes, dim=-2)
+        return q, k, v
+
+    def finish(self, seen: Tensor) -> Tensor:
+        """What heads saw, [N, H, D] -> [N, W]."""
+        out: Tensor = self.out(seen.flatten(-2))
+        return out
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Softmax attention; a head of keys serves H / K heads of queries, and is not copied for them.
+
+    Args:
+        q: [B, H, T, D], not scaled.
+        k: [B, K, S, D].
+        v: [B, K, S, D].
+        bias: added to the scaled scores, [B or 1, 1, T or 1, S].
+
+    Returns:
+        [B, H, T, D].
+    """
+    B, H, T, D = q.shape
+    K = k.shape[1]
+    if H == K:
+        return torch.softmax(q @ k.transpose(-1, -2) * D**-0.5 + bias, dim=-1) @ v
+    # The group's queries stand below each other: one product for each head of keys.
+    scores = q.reshape(B, K, H // K * T, D) @ k.transpose(-1, -2) * D**-0.5
+    shares = torch.softmax(scores.view(B, K, H // K, T, -1) + bias.unsqueeze(2), dim=-1)
+    mixed = shares.view(B, K, H // K * T, -1) @ v
+    return mixed.view(B, H, T, D)

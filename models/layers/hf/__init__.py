@@ -1,0 +1,1 @@
+"""Reading folders in Hugging Face's layout, without the transformers package."""

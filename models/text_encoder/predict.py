@@ -1,0 +1,144 @@
+"""The request logic of text encoders: prompts, tokens, a call for each text, vectors as asked for.
+
+Letters: n texts, W width of the vectors, d of their dimensions that are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from foretoken.errors import InvalidInput
+from foretoken.models.contract import Array, Call, Host, Steps
+from foretoken.models.tasks import TextReply, TextRequest
+from foretoken.models.text_encoder.config import Texts
+from foretoken.models.text_encoder.tokens import Encoded, Tokens
+
+__all__ = ["TextPredictor"]
+
+INLINE = 2048  # characters: what has more is encoded in a thread, as it takes milliseconds
+PIECE = 1 << 16  # characters, roughly, that are encoded at a time: others get their turn between
+ROUND = 512  # calls made at a time, so that a large request is not all in the queue at once
+
+
+class TextPredictor:
+    """Answers ``TextRequest``s; equal texts of a request are computed once.
+
+    A prompt is the name of one that the model has, or else a text itself; an empty one is none.
+
+    Args:
+        tokens: the tokenizer.
+        texts: how texts reach the model.
+    """
+
+    def __init__(self, tokens: Tokens, texts: Texts) -> None:
+        self._tokens, self._texts = tokens, texts
+
+    def predict(self, request: TextRequest, state: None = None) -> Steps:
+        """One call of ``forward`` for each different text.
+
+        Raises:
+            InvalidInput: for dimensions that the model does not support, texts that are not valid
+                Unicode, or a text that is too long where that is to be an error.
+        """
+        del state
+        d, prompt = self._dimensions(request.dimensions), self._prompt(request.prompt)
+        places = dict.fromkeys(request.texts)
+        different = [prompt + text for text in places]
+        _expect_unicode(request.texts, prompt)
+        encoded = yield from self._encode(different)
+        if request.truncate == "error" and encoded.cut.any():
+            self._refuse(request.texts, list(places), encoded)
+        vectors = np.zeros((len(different), self._texts.width), np.float32)
+        # Texts of much the same length follow each other, so batches need little padding.
+        order = sorted(range(len(different)), key=lambda i: len(encoded.ids[i]))
+        order = [i for i in order if len(encoded.ids[i])]  # no tokens: no direction
+        for start in range(0, len(order), ROUND):
+            mine = order[start : start + ROUND]
+            made = yield [_call(encoded.ids[i]) for i in mine]
+            for i, outputs in zip(mine, made, strict=True):
+                vectors[i] = outputs["embedding"][0]
+        used = np.array([len(ids) for ids in encoded.ids], np.int64)
+        if len(different) == len(request.texts):
+            return TextReply(_shortened(vectors, d), used, encoded.cut)
+        index = {text: i for i, text in enumerate(places)}
+        back = np.array([index[text] for text in request.texts])
+        return TextReply(_shortened(vectors, d)[back], used[back], encoded.cut[back])
+
+    def _encode(self, texts: Sequence[str]) -> Steps:
+        """Steps whose reply is the ``Encoded`` of all of them."""
+        if sum(map(len, texts)) <= INLINE:
+            return self._tokens.encode(texts)
+        ids: list[Array] = []
+        cut: list[Array] = []
+        for piece in _pieces(texts):
+            part: Encoded = yield Host(partial(self._tokens.encode, piece))
+            ids += part.ids
+            cut.append(part.cut)
+        return Encoded(ids, np.concatenate(cut))
+
+    def _dimensions(self, asked: int | None) -> int:
+        accepted = self._texts.dimensions
+        if asked is None or asked in accepted:
+            return self._texts.width if asked is None else asked
+        if len(accepted) == 1:
+            raise InvalidInput(
+                f"dimensions {asked} are not supported: this model's vectors have {accepted[0]}, "
+                "and it was not trained so that their beginnings can stand for them"
+            )
+        raise InvalidInput(
+            f"dimensions {asked} are not supported; this model's vectors have one of "
+            f"{', '.join(map(str, accepted))}"
+        )
+
+    def _prompt(self, asked: str | None) -> str:
+        name = self._texts.default_prompt if asked is None else asked
+        return "" if name is None else self._texts.prompts.get(name, name)
+
+    def _refuse(self, given: Sequence[str], different: Sequence[str], encoded: Encoded) -> None:
+        first = int(np.flatnonzero(encoded.cut)[0])
+        at, cut = given.index(different[first]), int(encoded.cut[first])
+        raise InvalidInput(
+            f"text {at} has {len(encoded.ids[first]) + cut} tokens; this model reads at most "
+            f"{self._texts.max_tokens}: shorten it, or ask for truncate='end' to leave out the "
+            f"last {cut}"
+        )
+
+
+def _call(ids: Array) -> Call:
+    return Call("forward", {"ids": ids[None], "length": np.array([len(ids)], np.int64)})
+
+
+def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Runs of texts that have ``PIECE`` characters together, or that are one."""
+    start = size = 0
+    for i, text in enumerate(texts):
+        if i > start and size + len(text) > PIECE:
+            yield texts[start:i]
+            start, size = i, 0
+        size += len(text) + 1
+    yield texts[start:]
+
+
+def _shortened(vectors: Array, d: int) -> Array:
+    """The first d dimensions of unit vectors [n, W], as unit vectors [n, d]."""
+    if d == vectors.shape[1]:
+        return vectors
+    short = vectors[:, :d]
+    norms = np.linalg.norm(short, axis=1, keepdims=True)
+    made: Array = short / np.maximum(norms, np.finfo(np.float32).tiny)
+    return made
+
+
+def _expect_unicode(texts: Sequence[str], prompt: str) -> None:
+    """Refuse halves of surrogate pairs, which no text in UTF-8 has."""
+    for what, text in (("the prompt", prompt), *((f"text {i}", t) for i, t in enumerate(texts))):
+        try:
+            text.isascii() or text.encode()
+        except UnicodeEncodeError as e:
+            raise InvalidInput(
+                f"{what} is not valid Unicode: character {e.start} is the lone surrogate "
+                f"U+{ord(text[e.start]):04X}"
+            ) from None

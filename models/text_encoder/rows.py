@@ -1,0 +1,156 @@
+"""Rows of tokens as one list of tokens: padded for exported graphs and CPUs, packed on GPUs.
+
+Everything but attention and pooling works on one token at a time, so blocks take a list [N, W].
+What they need to know of rows is here: which tokens see each other, and which make up a vector.
+
+Letters: B rows, T tokens of a row (padded), N tokens of the list, W width, H heads of queries, K
+heads of keys and values, D head width.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from foretoken.models.layers.gqa import attend
+
+__all__ = ["Packed", "Padded", "Rows", "rows_of"]
+
+SHUT = -1e9  # added to a score: its share is 0, and a row of nothing but padding stays finite
+
+
+class Rows(Protocol):
+    """How the tokens of a batch lie in one list."""
+
+    def listed(self, x: Tensor) -> Tensor:
+        """What is known of each token of each row, [B, T], as a list [N]."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries [N, H, D], keys and values [N, K, D] -> what each token sees, [N, H, D]."""
+
+    def mean(self, h: Tensor) -> Tensor:
+        """[N, W] -> means over the tokens of each row, [B, W]; zeros for rows without any."""
+
+    def at(self, h: Tensor, index: Tensor) -> Tensor:
+        """[N, W] -> the token of each row at ``index`` [B], [B, W]."""
+
+
+class Padded:
+    """All rows as long as the longest: N = B · T.
+
+    Args:
+        length: [B] integers, how many tokens of each row are real.
+        T: tokens of a row.
+        causal: whether a token sees none after itself.
+    """
+
+    def __init__(self, length: Tensor, T: int, *, causal: bool) -> None:
+        self._shape = (length.shape[0], T)
+        self._length = length
+        place = torch.arange(T, device=length.device)
+        self._real = place < length[:, None]  # [B, T]
+        seen = self._real[:, None, None, :]
+        if causal:
+            seen = seen & (place <= place[:, None])
+        self._bias = torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, SHUT)
+
+    def listed(self, x: Tensor) -> Tensor:
+        """See ``Rows.listed``."""
+        return x.flatten(0, 1)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See ``Rows.attend``."""
+        q, k, v = self._by_head(q, v.dtype), self._by_head(k, v.dtype), self._by_head(v, v.dtype)
+        if torch.onnx.is_in_onnx_export():
+            seen = attend(q, k, v, self._bias)
+        else:
+            bias = self._bias.to(v.dtype)
+            seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
+        return seen.transpose(1, 2).flatten(0, 1)
+
+    def mean(self, h: Tensor) -> Tensor:
+        """See ``Rows.mean``."""
+        share = self._real / self._length.clamp(min=1)[:, None]
+        # No matrix product: autocast would round it.
+        weighted: Tensor = share[:, :, None] * h.view(*self._shape, -1)
+        return weighted.sum(1)
+
+    def at(self, h: Tensor, index: Tensor) -> Tensor:
+        """See ``Rows.at``."""
+        B, T = self._shape
+        return h[torch.arange(B, device=h.device) * T + index]
+
+    def _by_head(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """[N, H, D] -> [B, H, T, D], a view but for the dtype."""
+        return x.view(*self._shape, *x.shape[1:]).transpose(1, 2).to(dtype)
+
+
+class Packed:
+    """Real tokens only, row after row; attention is block-diagonal and computes no padding.
+
+    Args:
+        length: [B] integers, how many tokens of each row are real.
+        T: tokens of a row.
+        causal: whether a token sees none after itself.
+    """
+
+    def __init__(self, length: Tensor, T: int, *, causal: bool) -> None:
+        self._padded = Padded(length, T, causal=causal)
+        self._length, self._longest = length, T
+        self._window = (-1, 0) if causal else (-1, -1)
+        real = torch.arange(T, device=length.device) < length[:, None]
+        self._index = real.flatten().nonzero().squeeze(1)  # [N], of tokens in padded rows
+        self._ends = pad(length.cumsum(0), (1, 0))  # [B + 1], where rows begin in the list
+        self._row = self._index // T  # [N]
+
+    def listed(self, x: Tensor) -> Tensor:
+        """See ``Rows.listed``."""
+        return x.flatten(0, 1)[self._index]
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See ``Rows.attend``; in 16 bits on a GPU one kernel, else padded for the while."""
+        if not q.is_cuda or v.dtype == torch.float32:
+            seen = self._padded.attend(self._spread(q), self._spread(k), self._spread(v))
+            return seen[self._index]
+        ends = self._ends.to(torch.int32)
+        made = varlen_attn(
+            q.to(v.dtype),
+            k.to(v.dtype),
+            v,
+            ends,
+            ends,
+            self._longest,
+            self._longest,
+            window_size=self._window,
+            enable_gqa=q.shape[1] != k.shape[1],
+        )
+        assert isinstance(made, Tensor)  # nothing beside it was asked for
+        return made
+
+    def mean(self, h: Tensor) -> Tensor:
+        """See ``Rows.mean``."""
+        sums = torch.zeros(len(self._length), h.shape[-1], device=h.device)
+        sums.index_add_(0, self._row, h.float())
+        return sums / self._length.clamp(min=1)[:, None]
+
+    def at(self, h: Tensor, index: Tensor) -> Tensor:
+        """See ``Rows.at``."""
+        if not len(h):
+            return h.new_zeros(len(index), h.shape[-1])
+        return h[(self._ends[:-1] + index).clamp(max=len(h) - 1)]
+
+    def _spread(self, x: Tensor) -> Tensor:
+        """[N, ...] -> the tokens in their padded rows, [B · T, ...], zeros between them."""
+        spread = x.new_zeros(len(self._length) * self._longest, *x.shape[1:])
+        spread[self._index] = x
+        return spread
+
+
+def rows_of(length: Tensor, T: int, *, causal: bool) -> Rows:
+    """The way that is the faster one where ``length`` lies."""
+    kind = Packed if length.is_cuda else Padded
+    return kind(length, T, causal=causal)

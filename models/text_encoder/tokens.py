@@ -1,0 +1,115 @@
+"""Texts to tokens, cut to what the model reads.
+
+Letters: n texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from foretoken.errors import DataLoss, InvalidInput
+from foretoken.models.contract import Array, Arrays, Config
+
+__all__ = ["BYTES", "Encoded", "Tokens", "tokens_of"]
+
+BYTES = 259  # tokens of ``ByteTokens``
+_BEGIN, _END, _FIRST = 1, 2, 3
+FILE = "tokenizer.json"
+
+
+class Encoded(NamedTuple):
+    """Tokens of texts.
+
+    Args:
+        ids: int64 [tokens] of each text, special tokens included.
+        cut: int64 [n], tokens of each that were left out at its end.
+    """
+
+    ids: list[Array]
+    cut: Array
+
+
+class Tokens(Protocol):
+    """A tokenizer; it may be used from several threads at once."""
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """Tokens of texts that are valid Unicode."""
+
+
+class ByteTokens:
+    """UTF-8 bytes between a token for the beginning and one for the end.
+
+    Args:
+        limit: most tokens of a text.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """See ``Tokens.encode``."""
+        ids, cut = [], []
+        for text in texts:
+            own = np.frombuffer(text.encode(), np.uint8).astype(np.int64) + _FIRST
+            kept = own[: max(0, self._limit - 2)]
+            ids.append(np.concatenate([[_BEGIN], kept, [_END]])[: self._limit])
+            cut.append(len(own) - len(kept))
+        return Encoded(ids, np.array(cut, np.int64))
+
+
+class FileTokens:
+    """What a tokenizer.json says; texts are encoded on all cores, without Python's lock.
+
+    Args:
+        data: bytes of the file.
+        limit: most tokens of a text, special tokens included.
+        lowercase: put texts in lower case first.
+    """
+
+    def __init__(self, data: bytes, limit: int, *, lowercase: bool) -> None:
+        # Imported here: only versions that bring a tokenizer need the package.
+        from foretoken.models.layers.hf.tokenizer import ends, tokenizer_of  # noqa: PLC0415
+
+        self._tokenizer = tokenizer_of(data, lowercase=lowercase)
+        before, self._after = ends(self._tokenizer)
+        self._limit = limit
+        if limit <= before + self._after:
+            raise InvalidInput(
+                f"the tokenizer adds {before + self._after} special tokens; max_tokens {limit} "
+                "leaves no room for a text's own"
+            )
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """See ``Tokens.encode``; special tokens at the end stay there when a text is cut."""
+        encoded = self._tokenizer.encode_batch_fast(list(texts))
+        ids, cut = [], np.zeros(len(texts), np.int64)
+        for i, each in enumerate(encoded):
+            own = np.array(each.ids, np.int64)
+            if len(own) > self._limit:
+                cut[i] = len(own) - self._limit
+                kept = self._limit - self._after
+                own = np.concatenate([own[:kept], own[len(own) - self._after :]])
+            ids.append(own)
+        return Encoded(ids, cut)
+
+
+def tokens_of(config: Config, weights: Arrays) -> Tokens:
+    """The tokenizer of a version.
+
+    Args:
+        config: of the version.
+        weights: "tokenizer.json" among them, uint8 [bytes], unless the configuration says 0 bytes.
+
+    Raises:
+        DataLoss: if the tokenizer is not there.
+        InvalidInput: if it cannot be read.
+    """
+    limit: int = config["max_tokens"]
+    if not config["tokenizer"]:
+        return ByteTokens(limit)
+    if FILE not in weights:
+        raise DataLoss(f"the weights lack {FILE!r}, without which texts cannot be read")
+    return FileTokens(weights[FILE].tobytes(), limit, lowercase=config["lowercase"])
