@@ -64,9 +64,9 @@ def frequencies(width: int, theta: float, scaling: Mapping[str, Any] | None = No
     factor, low, high, known = (float(scaling[name]) for name in _LLAMA3)
     # Waves that fit into the length first trained on `high` times or more stay; those that fit
     # `low` times or less are stretched by the factor; between them it goes from one to the other.
-    turns = known * plain / (2 * math.pi)
-    share = ((turns - low) / (high - low)).clamp(0, 1)
-    return plain * (share + (1 - share) / factor)
+    # Rounded as transformers rounds it: thousands of positions multiply the difference.
+    share = ((known / (2 * math.pi / plain) - low) / (high - low)).clamp(0, 1)
+    return (1 - share) * plain / factor + share * plain
 
 
 def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:

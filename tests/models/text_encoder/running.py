@@ -1,0 +1,41 @@
+"""Versions of text encoders that answer requests, without a server around them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from foretoken.models.artefact import WEIGHTS, Artefact
+from foretoken.models.tasks import TextReply, TextRequest
+from foretoken.models.text_encoder import FAMILY
+from foretoken.server.engine.drive import alone
+from foretoken.server.publish import publish
+from foretoken.server.runtimes.onnx import OnnxRuntime
+
+
+class Running:
+    """A published version under ONNX Runtime; ``calls`` counts texts that were computed."""
+
+    def __init__(self, artefact: Artefact) -> None:
+        self.artefact = artefact
+        self.graphs = {g.name: g for g in FAMILY.graphs(artefact.config)}
+        self.predictor = FAMILY.predictor(artefact.config, load_file(artefact.files[WEIGHTS]))
+        self.executable = OnnxRuntime().load(artefact, FAMILY, 1)
+        self.calls = 0
+
+    def run(self, graph: str, inputs: Any) -> Any:
+        self.calls += len(inputs["ids"])
+        return self.executable.run(graph, inputs)
+
+    def __call__(self, *texts: str, **options: Any) -> TextReply:
+        steps = self.predictor.predict(TextRequest(texts, **options))
+        (reply,) = alone([steps], self.graphs, self.run, budget=512)
+        return reply
+
+
+def imported(source: Path, out: Path, **options: Any) -> Running:
+    """The folder ``source`` as a version that runs."""
+    FAMILY.importers["hf"].run(source, options, out / "imported")
+    return Running(publish(Artefact.read(out / "imported"), out / "published"))
