@@ -44,6 +44,7 @@ LATE = {
     "kernels/delta_rule/triton.py": {"triton"},
     "models/fastrp/projection.py": {"scipy"},  # models.fastrp.predict, to fit: sparse matrices
     "models/fastrp/walk.py": {"scipy"},  # the same
+    "models/layers/hf/tokenizer.py": {"tokenizers"},  # of versions that bring a tokenizer
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
     "models/tabpfn/ways.py": {"scipy"},  # the same: ranks as normal scores
     "models/tabpfn/v1.py": {"sklearn"},  # the same: the release's transform is scikit-learn's
@@ -66,6 +67,10 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
         ("foretoken.models.fastrp.predict", {"scipy", "torch"}),
         ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),
+        ("foretoken.models.text_encoder", {"tokenizers", "torch", "transformers"}),
+        ("foretoken.models.text_encoder.predict", {"tokenizers", "torch", "transformers"}),
+        ("foretoken.models.text_encoder.tokens", {"tokenizers", "torch", "transformers"}),
+        ("foretoken.models.layers.hf.tokenizer", {"torch", "transformers"}),
         ("foretoken.kernels.aaren", {"triton"}),
         ("foretoken.kernels.context_attention", {"triton"}),
         ("foretoken.kernels.delta_rule", {"triton"}),

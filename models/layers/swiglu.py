@@ -9,7 +9,7 @@ __all__ = ["SwiGLU"]
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) · up(x)), without biases; gate and up are one product.
+    """down(silu(gate(x)) · up(x)), without biases.
 
     Args:
         width: of what it takes and gives.
@@ -18,11 +18,11 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.gate = nn.Linear(width, hidden, bias=False)
+        self.up = nn.Linear(width, hidden, bias=False)
         self.down = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width]."""
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        out: Tensor = self.down(silu(gate) * up)
+        out: Tensor = self.down(silu(self.gate(x)) * self.up(x))
         return out

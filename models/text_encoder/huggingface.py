@@ -15,7 +15,7 @@ from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.hf import decoder
 from foretoken.models.layers.hf.folder import Folder, without_prefix
 from foretoken.models.layers.hf.sentence import Sentence
-from foretoken.models.layers.hf.weights import Names, gathered
+from foretoken.models.layers.hf.weights import Names, renamed
 from foretoken.models.layers.official import expect_layout
 from foretoken.models.text_encoder.config import BertShape, Texts
 from foretoken.models.text_encoder.model import TextEncoder
@@ -27,6 +27,7 @@ ROBERTAS = ("roberta", "xlm-roberta", "camembert")  # BERTs that count positions
 BERTS = ("bert", *ROBERTAS)
 _BERT_PREFIXES = ("bert.", "roberta.")
 _BERT_UNUSED = ("pooler.*", "cls.*", "lm_head.*", "classifier.*", "embeddings.position_ids")
+_QKV = ("query", "key", "value")
 _HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -119,26 +120,27 @@ def _tensors(folder: Folder, kind: str, shape: Any) -> dict[str, Tensor]:
     theirs = without_prefix(folder.tensors(), prefixes)
     if kind == "bert":
         theirs = {_modern(name): tensor for name, tensor in theirs.items()}
-        made = gathered(folder.path, theirs, _bert_names(shape.layers), _BERT_UNUSED)
+        made = renamed(folder.path, theirs, _bert_names(shape.layers), _BERT_UNUSED)
     else:
         names = {
-            "body.words.weight": ["embed_tokens.weight"],
-            "body.norm.weight": ["norm.weight"],
+            "body.words.weight": "embed_tokens.weight",
+            "body.norm.weight": "norm.weight",
             **decoder.block_names(shape, "body.blocks."),
         }
-        made = gathered(folder.path, theirs, names, decoder.UNUSED)
+        made = renamed(folder.path, theirs, names, decoder.UNUSED)
     return {n: t if t.dtype in _HALVES else t.float() for n, t in made.items()}
 
 
 def _bert_names(layers: int) -> Names:
-    names: dict[str, list[str]] = {
-        "body.words.weight": ["embeddings.word_embeddings.weight"],
-        "body.positions.weight": ["embeddings.position_embeddings.weight"],
-        "body.types.weight": ["embeddings.token_type_embeddings.weight"],
+    names = {
+        "body.words.weight": "embeddings.word_embeddings.weight",
+        "body.positions.weight": "embeddings.position_embeddings.weight",
+        "body.types.weight": "embeddings.token_type_embeddings.weight",
     }
     pairs = {"body.norm": "embeddings.LayerNorm"}
     for i in range(layers):
         ours, theirs = f"body.blocks.{i}.", f"encoder.layer.{i}."
+        pairs |= {f"{ours}attention.{each[0]}": f"{theirs}attention.self.{each}" for each in _QKV}
         pairs |= {
             f"{ours}attention.out": f"{theirs}attention.output.dense",
             f"{ours}norm_attention": f"{theirs}attention.output.LayerNorm",
@@ -146,11 +148,8 @@ def _bert_names(layers: int) -> Names:
             f"{ours}mlp_out": f"{theirs}output.dense",
             f"{ours}norm_mlp": f"{theirs}output.LayerNorm",
         }
-        for part in ("weight", "bias"):
-            qkv = [f"{theirs}attention.self.{each}.{part}" for each in ("query", "key", "value")]
-            names[f"{ours}attention.qkv.{part}"] = qkv
     both = ((ours, theirs, part) for ours, theirs in pairs.items() for part in ("weight", "bias"))
-    return names | {f"{ours}.{part}": [f"{theirs}.{part}"] for ours, theirs, part in both}
+    return names | {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs, part in both}
 
 
 def _modern(name: str) -> str:

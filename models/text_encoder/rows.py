@@ -20,7 +20,11 @@ from foretoken.models.layers.gqa import attend
 
 __all__ = ["Packed", "Padded", "Rows", "rows_of"]
 
-SHUT = -1e9  # added to a score: its share is 0, and a row of nothing but padding stays finite
+SHUT = -1e9  # added to scores of later tokens: their share is 0
+# Added to scores of padding. It repeats its row's first token (see ``Padded``), so its share is that
+# token's times e^-30, and what it adds to the row vanishes in float32. With less, CPUs would compute
+# the softmax through denormal numbers, in four times the time.
+FAINT = -30.0
 
 
 class Rows(Protocol):
@@ -40,7 +44,11 @@ class Rows(Protocol):
 
 
 class Padded:
-    """All rows as long as the longest: N = B · T.
+    """All rows as long as the longest: N = T · B, the first token of each row, then the second, ...
+
+    In this order heads of all rows are matrices as they lie, and attention copies none of them.
+    Unless it is causal, padding repeats the first token of its row, place and all: then it has that
+    token's keys and values in every layer.
 
     Args:
         length: [B] integers, how many tokens of each row are real.
@@ -49,44 +57,46 @@ class Padded:
     """
 
     def __init__(self, length: Tensor, T: int, *, causal: bool) -> None:
-        self._shape = (length.shape[0], T)
+        self._shape = (T, length.shape[0])
         self._length = length
         place = torch.arange(T, device=length.device)
         self._real = place < length[:, None]  # [B, T]
-        seen = self._real[:, None, None, :]
+        zeros = torch.zeros(self._real.shape, device=length.device)
+        self._bias = zeros.masked_fill(~self._real, FAINT)[:, None, None, :]
         if causal:
-            seen = seen & (place <= place[:, None])
-        self._bias = torch.zeros_like(seen, dtype=torch.float32).masked_fill(~seen, SHUT)
+            self._bias = torch.zeros(T, T, device=length.device).masked_fill(
+                place > place[:, None], SHUT
+            )[None, None]
 
     def listed(self, x: Tensor) -> Tensor:
         """See ``Rows.listed``."""
-        return x.flatten(0, 1)
+        return torch.where(self._real, x, x[:, :1]).t().flatten(0, 1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See ``Rows.attend``."""
         q, k, v = self._by_head(q, v.dtype), self._by_head(k, v.dtype), self._by_head(v, v.dtype)
-        if torch.onnx.is_in_onnx_export():
-            seen = attend(q, k, v, self._bias)
-        else:
-            bias = self._bias.to(v.dtype)
+        bias = self._bias.to(v.dtype)
+        if q.is_cuda:
             seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
-        return seen.transpose(1, 2).flatten(0, 1)
+        else:
+            seen = attend(q, k, v, bias)
+        return seen.permute(2, 0, 1, 3).flatten(0, 1)
 
     def mean(self, h: Tensor) -> Tensor:
         """See ``Rows.mean``."""
         share = self._real / self._length.clamp(min=1)[:, None]
         # No matrix product: autocast would round it.
-        weighted: Tensor = share[:, :, None] * h.view(*self._shape, -1)
-        return weighted.sum(1)
+        weighted: Tensor = share.t()[:, :, None] * h.view(*self._shape, -1)
+        return weighted.sum(0)
 
     def at(self, h: Tensor, index: Tensor) -> Tensor:
         """See ``Rows.at``."""
-        B, T = self._shape
-        return h[torch.arange(B, device=h.device) * T + index]
+        B = self._shape[1]
+        return h[torch.arange(B, device=h.device) + index * B]
 
     def _by_head(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """[N, H, D] -> [B, H, T, D], a view but for the dtype."""
-        return x.view(*self._shape, *x.shape[1:]).transpose(1, 2).to(dtype)
+        return x.view(*self._shape, *x.shape[1:]).permute(1, 2, 0, 3).to(dtype)
 
 
 class Packed:
@@ -99,23 +109,30 @@ class Packed:
     """
 
     def __init__(self, length: Tensor, T: int, *, causal: bool) -> None:
+        B = length.shape[0]
         self._padded = Padded(length, T, causal=causal)
         self._length, self._longest = length, T
         self._window = (-1, 0) if causal else (-1, -1)
-        real = torch.arange(T, device=length.device) < length[:, None]
-        self._index = real.flatten().nonzero().squeeze(1)  # [N], of tokens in padded rows
         self._ends = pad(length.cumsum(0), (1, 0))  # [B + 1], where rows begin in the list
-        self._row = self._index // T  # [N]
+        place = torch.arange(T, device=length.device)
+        real = place < length[:, None]  # [B, T]
+        self._row, self._place = real.nonzero(as_tuple=True)  # [N] each
+        # Where ``Padded`` has each token, and which token stands in each of its places.
+        self._spots = self._place * B + self._row
+        sources = self._ends[:-1, None] + torch.where(real, place, 0)
+        self._sources = sources.t().flatten().clamp(max=max(len(self._row) - 1, 0))
 
     def listed(self, x: Tensor) -> Tensor:
         """See ``Rows.listed``."""
-        return x.flatten(0, 1)[self._index]
+        return x[self._row, self._place]
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See ``Rows.attend``; in 16 bits on a GPU one kernel, else padded for the while."""
+        if not len(q):
+            return q
         if not q.is_cuda or v.dtype == torch.float32:
-            seen = self._padded.attend(self._spread(q), self._spread(k), self._spread(v))
-            return seen[self._index]
+            padded = (x[self._sources] for x in (q, k, v))
+            return self._padded.attend(*padded)[self._spots]
         ends = self._ends.to(torch.int32)
         made = varlen_attn(
             q.to(v.dtype),
@@ -142,12 +159,6 @@ class Packed:
         if not len(h):
             return h.new_zeros(len(index), h.shape[-1])
         return h[(self._ends[:-1] + index).clamp(max=len(h) - 1)]
-
-    def _spread(self, x: Tensor) -> Tensor:
-        """[N, ...] -> the tokens in their padded rows, [B · T, ...], zeros between them."""
-        spread = x.new_zeros(len(self._length) * self._longest, *x.shape[1:])
-        spread[self._index] = x
-        return spread
 
 
 def rows_of(length: Tensor, T: int, *, causal: bool) -> Rows:

@@ -15,6 +15,7 @@ __all__ = ["PREFIXES", "TYPES", "UNUSED", "block_names", "decoder_shape"]
 TYPES = ("llama", "qwen2")
 PREFIXES = ("model.",)
 UNUSED = ("lm_head.*", "*rotary_emb.inv_freq")
+_MLP = ("gate", "up", "down")
 _ROPE = "rope_parameters"  # since transformers 5; before: rope_theta, and rope_scaling or null
 
 
@@ -55,18 +56,17 @@ def decoder_shape(folder: Folder) -> DecoderShape:
 
 def block_names(shape: DecoderShape, blocks: str) -> Names:
     """Our names of the blocks' tensors, below ``blocks`` -> theirs."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
     for i in range(shape.layers):
         ours, theirs = f"{blocks}{i}.", f"layers.{i}."
         for kind in ("weight", "bias") if shape.qkv_bias else ("weight",):
-            qkv = [f"{theirs}self_attn.{each}_proj.{kind}" for each in "qkv"]
-            names[f"{ours}attention.qkv.{kind}"] = qkv
-        gate_up = [f"{theirs}mlp.{each}_proj.weight" for each in ("gate", "up")]
+            for each in "qkv":
+                name = f"{theirs}self_attn.{each}_proj.{kind}"
+                names[f"{ours}attention.{each}.{kind}"] = name
+        names |= {f"{ours}mlp.{n}.weight": f"{theirs}mlp.{n}_proj.weight" for n in _MLP}
         names |= {
-            f"{ours}attention.out.weight": [f"{theirs}self_attn.o_proj.weight"],
-            f"{ours}mlp.gate_up.weight": gate_up,
-            f"{ours}mlp.down.weight": [f"{theirs}mlp.down_proj.weight"],
-            f"{ours}norm_attention.weight": [f"{theirs}input_layernorm.weight"],
-            f"{ours}norm_mlp.weight": [f"{theirs}post_attention_layernorm.weight"],
+            f"{ours}attention.out.weight": f"{theirs}self_attn.o_proj.weight",
+            f"{ours}norm_attention.weight": f"{theirs}input_layernorm.weight",
+            f"{ours}norm_mlp.weight": f"{theirs}post_attention_layernorm.weight",
         }
     return names

@@ -93,8 +93,8 @@ def test_norm_and_mlp_are_those_of_transformers():
     ours.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(ours(x), theirs(x))
     mlp, gated = Qwen2MLP(CONFIG), SwiGLU(24, 40)
-    gated.gate_up.weight.data = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-    gated.down.weight.data = mlp.down_proj.weight
+    for name in ("gate", "up", "down"):
+        getattr(gated, name).load_state_dict(getattr(mlp, f"{name}_proj").state_dict())
     torch.testing.assert_close(gated(x), mlp(x))
 
 
@@ -112,19 +112,14 @@ def test_a_block_is_a_layer_of_qwen2():
     for parameter in theirs.parameters():
         parameter.data.normal_(std=0.3)
     ours = DecoderBlock(SHAPE)
-    attention, mlp = theirs.self_attn, theirs.mlp
-    qkv = (attention.q_proj, attention.k_proj, attention.v_proj)
-    ours.load_state_dict(
-        {
-            "norm_attention.weight": theirs.input_layernorm.weight,
-            "norm_mlp.weight": theirs.post_attention_layernorm.weight,
-            "attention.qkv.weight": torch.cat([each.weight for each in qkv]),
-            "attention.qkv.bias": torch.cat([each.bias for each in qkv]),
-            "attention.out.weight": attention.o_proj.weight,
-            "mlp.gate_up.weight": torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
-            "mlp.down.weight": mlp.down_proj.weight,
-        }
-    )
+    for ours_, theirs_ in (
+        (ours.norm_attention, theirs.input_layernorm),
+        (ours.norm_mlp, theirs.post_attention_layernorm),
+        *((getattr(ours.attention, n), getattr(theirs.self_attn, f"{n}_proj")) for n in "qkv"),
+        (ours.attention.out, theirs.self_attn.o_proj),
+        *((getattr(ours.mlp, n), getattr(theirs.mlp, f"{n}_proj")) for n in ("gate", "up", "down")),
+    ):
+        ours_.load_state_dict(theirs_.state_dict())
     h = torch.randn(9, 24)
     cos, sin = angles(torch.arange(9), frequencies(8, 1e4))
 

@@ -41,7 +41,9 @@ def texts(count: int) -> list[str]:
     """Lines of the documentation, and words of any script, of 1 to 200 words."""
     rng = random.Random(0)
     lines = [
-        line for path in sorted((ROOT / "docs").rglob("*.md")) for line in path.read_text().split("\n")
+        line
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        for line in path.read_text().split("\n")
     ]
     made = list(ODD)
     while len(made) < count:

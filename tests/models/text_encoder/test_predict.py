@@ -80,7 +80,8 @@ def test_equal_texts_are_computed_once_and_answered_each():
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"), [("query", "Q: a"), (None, "Q: a"), ("document", "a"), ("", "a"), ("x ", "x a")]
+    ("asked", "text"),
+    [("query", "Q: a"), (None, "Q: a"), ("document", "a"), ("", "a"), ("x ", "x a")],
 )
 def test_prompts_are_named_or_free(asked, text):
     driven = Driven()

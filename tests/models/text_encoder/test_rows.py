@@ -14,31 +14,28 @@ LENGTHS = [[5, 1, 3], [4], [0, 2, 0], [0], [7, 7]]
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (4, 2)])
-def test_attention_and_pooling(length, causal, heads, kv_heads):
+def test_each_row_is_as_if_it_were_alone(length, causal, heads, kv_heads):
     torch.manual_seed(0)
     n, T = torch.tensor(length), max(*length, 1)
-    padded, packed = (kind(n, T, causal=causal) for kind in (Padded, Packed))
-    real = (torch.arange(T) < n[:, None]).flatten()
-    q, k, v = (torch.randn(len(length) * T, heads_, 8) for heads_ in (heads, kv_heads, kv_heads))
-    seen = padded.attend(q, k, v)
-    torch.testing.assert_close(packed.attend(q[real], k[real], v[real]), seen[real])
-    h = q.flatten(1)
-    torch.testing.assert_close(packed.mean(h[real]), padded.mean(h))
-    index = (n - 1).clamp(min=0)
-    some = n > 0
-    torch.testing.assert_close(packed.at(h[real], index)[some], padded.at(h, index)[some])
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-def test_attention_is_what_each_row_alone_would_see(length):
-    torch.manual_seed(1)
-    n, T = torch.tensor(length), max(*length, 1)
-    q, k, v = (torch.randn(len(length), T, 2, 8) for _ in range(3))
-    seen = Padded(n, T, causal=False).attend(*(x.flatten(0, 1) for x in (q, k, v)))
-    for row, (count, got) in enumerate(zip(length, seen.view_as(q), strict=True)):
-        own = [x[row, :count].transpose(0, 1) for x in (q, k, v)]
-        shares = torch.softmax(own[0] @ own[1].mT / 8**0.5, dim=-1)
-        torch.testing.assert_close(got[:count], (shares @ own[2]).transpose(0, 1))
+    tokens = torch.arange(len(length) * T).view(len(length), T)
+    q, k, v = (torch.randn(len(length) * T, each, 8) for each in (heads, kv_heads, kv_heads))
+    for kind in (Padded, Packed):
+        rows = kind(n, T, causal=causal)
+        at = rows.listed(tokens)
+        h = rows.attend(q[at], k[at], v[at]).flatten(1)
+        means, lasts = rows.mean(h), rows.at(h, (n - 1).clamp(min=0))
+        for row, count in enumerate(length):
+            if not count:
+                assert not means[row].any()
+                continue
+            own = [x[tokens[row, :count]].transpose(0, 1) for x in (q, k, v)]
+            k_all, v_all = (x.repeat_interleave(heads // kv_heads, dim=0) for x in own[1:])
+            scores = own[0] @ k_all.mT / 8**0.5
+            if causal:
+                scores = scores + torch.full((count, count), -torch.inf).triu(1)
+            want = (torch.softmax(scores, dim=-1) @ v_all).transpose(0, 1).flatten(1)
+            torch.testing.assert_close(means[row], want.mean(0))
+            torch.testing.assert_close(lasts[row], want[-1])
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "last"])

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from foretoken.errors import InvalidInput
 from foretoken.models.layers.hf.folder import Folder, without_prefix
-from foretoken.models.layers.hf.weights import gathered
+from foretoken.models.layers.hf.weights import renamed
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ def test_a_prefix_is_taken_off_where_it_is():
         without_prefix({"model.norm": one, "norm": two}, ("model.",))
 
 
-def test_tensors_are_stacked_and_nothing_is_left_out_in_silence(tmp_path):
-    theirs = {"q": torch.zeros(2, 3), "k": torch.ones(1, 3), "head.weight": torch.ones(4)}
-    made = gathered(tmp_path, theirs, {"qk": ["q", "k"]}, ("head.*",))
-    assert made.keys() == {"qk"}
-    assert torch.equal(made["qk"], torch.tensor([[0.0] * 3, [0.0] * 3, [1.0] * 3]))
+def test_tensors_are_renamed_and_nothing_is_left_out_in_silence(tmp_path):
+    theirs = {"q": torch.zeros(2, 3), "head.weight": torch.ones(4)}
+    made = renamed(tmp_path, theirs, {"query": "q"}, ("head.*",))
+    assert made.keys() == {"query"}
+    assert torch.equal(made["query"], theirs["q"])
     with pytest.raises(InvalidInput, match=r"head\.weight"):
-        gathered(tmp_path, theirs, {"qk": ["q", "k"]}, ())
+        renamed(tmp_path, theirs, {"query": "q"}, ())
     with pytest.raises(InvalidInput, match="lacks.*v"):
-        gathered(tmp_path, theirs, {"qkv": ["q", "k", "v"]}, ("head.*",))
+        renamed(tmp_path, theirs, {"query": "q", "value": "v"}, ("head.*",))
