@@ -27,11 +27,13 @@ class Difference:
             infinities differ.
         relative: ``largest`` over the largest |wanted|.
         rms: root mean square of the difference over that of what is wanted.
+        cosine: the least between rows, axis 0, of what is got and wanted.
     """
 
     largest: float
     relative: float
     rms: float
+    cosine: float = 1.0
 
     @property
     def scaled(self) -> float:
@@ -52,13 +54,8 @@ class Figures:
     examples: Sequence[tuple[dict[str, list[int]], Difference]]
 
     def worst(self) -> Difference:
-        """The largest of each figure over all examples."""
-        found = [difference for _, difference in self.examples]
-        return Difference(
-            largest=max(d.largest for d in found),
-            relative=max(d.relative for d in found),
-            rms=max(d.rms for d in found),
-        )
+        """The worst of each figure over all examples."""
+        return _worst([difference for _, difference in self.examples])
 
     def said(self) -> dict[str, Any]:
         """The figures as JSON can say them."""
@@ -101,11 +98,15 @@ def expect_parity(graph: Graph, figures: Figures) -> None:
 
 
 def _difference(tensors: Sequence[Tensor], wanted: Arrays, got: Arrays) -> Difference:
-    each = [_of_arrays(wanted[t.name], got[t.name]) for t in tensors]
+    return _worst([_of_arrays(wanted[t.name], got[t.name]) for t in tensors])
+
+
+def _worst(found: Sequence[Difference]) -> Difference:
     return Difference(
-        largest=max(d.largest for d in each),
-        relative=max(d.relative for d in each),
-        rms=max(d.rms for d in each),
+        largest=max(d.largest for d in found),
+        relative=max(d.relative for d in found),
+        rms=max(d.rms for d in found),
+        cosine=min(d.cosine for d in found),
     )
 
 
@@ -116,9 +117,9 @@ def _of_arrays(wanted: Array, got: Array) -> Difference:
     a, b = wanted.astype(np.float64), got.astype(np.float64)
     finite = np.isfinite(a)
     if not alike or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
-        return Difference(math.inf, math.inf, math.inf)
+        return Difference(math.inf, math.inf, math.inf, 0.0)
     if not np.isfinite(b[finite]).all():
-        return Difference(math.inf, math.inf, math.inf)
+        return Difference(math.inf, math.inf, math.inf, 0.0)
     apart, scale = np.abs(b[finite] - a[finite]), np.abs(a[finite])
     if not apart.size or not apart.any():
         return Difference(0.0, 0.0, 0.0)
@@ -126,4 +127,14 @@ def _of_arrays(wanted: Array, got: Array) -> Difference:
         largest=float(apart.max()),
         relative=float(apart.max() / max(scale.max(), _TINY)),
         rms=float(np.sqrt((apart**2).mean()) / max(np.sqrt((scale**2).mean()), _TINY)),
+        cosine=_cosine(np.where(finite, a, 0.0), np.where(finite, b, 0.0)),
     )
+
+
+def _cosine(a: Array, b: Array) -> float:
+    """The least between rows; of two that are zero it is 1."""
+    a, b = (x.reshape(len(x), -1) for x in (a, b))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    alike = (a == b).all(axis=1)
+    cosines = (a * b).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+    return float(np.where(alike, 1.0, cosines).min())

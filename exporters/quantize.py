@@ -2,14 +2,16 @@
 
 Weights have one scale per output channel, activations one per row, found as they come. A row's
 result is then its own: with one scale per tensor, as is common, it would change with whatever
-shares the batch. Products are exact in int32; on x86 processors without VNNI instructions pairs of
-them may saturate in ONNX Runtime, so the loss that is stored with a version is that of the machine
-which measured it.
+shares the batch. A transformer has a few input channels that are ten times as large as the others,
+and one scale for both leaves little of the others: where a module says so (``calibrate``), they are
+multiplied in float32. Products are exact in int32; on x86 processors without VNNI instructions
+pairs of them may saturate in ONNX Runtime, so the loss that is stored with a version is that of the
+machine which measured it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from safetensors.numpy import save_file
 
 from foretoken.errors import Unsupported
+from foretoken.exporters.calibrate import outliers
 from foretoken.exporters.names import weights_of
 from foretoken.exporters.rewrite import reference, stripped
 from foretoken.models.artefact import WEIGHTS, Artefact, graph_file
@@ -33,55 +36,96 @@ LEVELS = 127.0
 DOMAIN = "foretoken"
 CONTRIB = "com.microsoft"
 
-# x [..., K] float32, weight [K, N] int8, scale [N] float32 -> y [..., N] float32.
+# x [..., K] float32, weight [K, N] int8, scale [N] float32 -> y [..., N] float32. Of outliers also
+# kept [K], 0 where a channel is one, else 1; channels [k], which they are; exact [k, N], their
+# weights. Their weights in int8 are 0, so it does not matter that they are quantised like all.
 LINEAR = """
 <domain: "foretoken", opset_import: ["": 20, "com.microsoft": 1]>
-LinearInt8 (x, weight, scale) => (y)
-{
-    any = Constant <value_ints: ints = [-1]> ()
+{name} (x, weight, scale{inputs}) => (y)
+{{
     one = Constant <value_ints: ints = [1]> ()
-    K = Shape <start: int = -1> (x)
-    flat = Concat <axis: int = 0> (any, K)
-    rows = Reshape <allowzero: int = 1> (x, flat)
-    size = Abs (rows)
+    {rows}
+    {size}
     largest = ReduceMax <keepdims: int = 0> (size, one)
-    level = Constant <value: tensor = float {0.007874016}> ()
-    tiny = Constant <value: tensor = float {1e-30}> ()
+    level = Constant <value: tensor = float {{0.007874016}}> ()
+    tiny = Constant <value: tensor = float {{1e-30}}> ()
     fine = Mul (largest, level)
     step = Max (fine, tiny)
     R = Shape (step)
-    zeros = ConstantOfShape <value: tensor = uint8[1] {128}> (R)
+    zeros = ConstantOfShape <value: tensor = uint8[1] {{128}}> (R)
     whole = QuantizeLinear <axis: int = 0> (rows, step, zeros)
-    unit = Constant <value: tensor = float {1}> ()
-    zero = Constant <value: tensor = uint8 {128}> ()
+    unit = Constant <value: tensor = float {{1}}> ()
+    zero = Constant <value: tensor = uint8 {{128}}> ()
     product = com.microsoft.MatMulIntegerToFloat (whole, weight, unit, scale, zero)
     steps = Unsqueeze (step, one)
     scaled = Mul (product, steps)
-    leading = Shape <end: int = -1> (x)
+    {sum}
+    {y}
+}}
+"""
+_FLAT = {  # of x [R, K]
+    "rows": "rows = Identity (x)",
+    "y": "y = Identity (sum)",
+}
+_ANY = {
+    "rows": """any = Constant <value_ints: ints = [-1]> ()
+    K = Shape <start: int = -1> (x)
+    flat = Concat <axis: int = 0> (any, K)
+    rows = Reshape <allowzero: int = 1> (x, flat)""",
+    "y": """leading = Shape <end: int = -1> (x)
     N = Shape <start: int = 1> (weight)
     shape = Concat <axis: int = 0> (leading, N)
-    y = Reshape <allowzero: int = 1> (scaled, shape)
+    y = Reshape <allowzero: int = 1> (sum, shape)""",
 }
-"""
+_PLAIN = {"inputs": "", "size": "size = Abs (rows)", "sum": "sum = Identity (scaled)"}
+_MIXED = {
+    "inputs": ", kept, channels, exact",
+    "size": "others = Mul (rows, kept)\n    size = Abs (others)",
+    "sum": """few = Gather <axis: int = 1> (rows, channels)
+    sum = Gemm (few, exact, scaled)""",
+}
+_OF_INPUTS = ("kept", "channels")  # parts that do not depend on the matrix
+# With a bias [N] the sum has it as the weight of a channel that is always 1.
+_BIASED = {
+    "inputs": ", kept, channels, exact, bias",
+    "size": _MIXED["size"],
+    "sum": """few = Gather <axis: int = 1> (rows, channels)
+    widths = Constant <value_ints: ints = [0, 0, 0, 1]> ()
+    few_and_one = Pad (few, widths, unit)
+    axis = Constant <value_ints: ints = [0]> ()
+    last = Unsqueeze (bias, axis)
+    exact_and_bias = Concat <axis: int = 0> (exact, last)
+    sum = Gemm (few_and_one, exact_and_bias, scaled)""",
+}
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A node that multiplies by a weight, which is [N, K] if ``transposed`` and else [K, N]."""
+    """A node that multiplies by a weight.
+
+    Args:
+        node: a MatMul, or a Gemm, whose input has two axes.
+        weight: its name.
+        transposed: whether it is [N, K], or else [K, N].
+    """
 
     node: ir.Node
     weight: str
     transposed: bool
 
     @property
-    def int8(self) -> str:
-        """Its int8 tensor's name; a matrix that is multiplied both ways is stored both ways."""
-        return f"{self.weight}.int8" if self.transposed else f"{self.weight}.plain.int8"
+    def flat(self) -> bool:
+        """Whether the input is known to have two axes."""
+        return bool(self.node.op_type == "Gemm")
 
     @property
-    def scale(self) -> str:
-        """The name of its columns' steps."""
-        return f"{self.int8.removesuffix('int8')}scale"
+    def bias(self) -> ir.Value | None:
+        """What a Gemm adds."""
+        return self.node.inputs[2] if len(self.node.inputs) > 2 else None
+
+    def named(self, part: str) -> str:
+        """A tensor's name; a matrix that is multiplied both ways is stored both ways."""
+        return f"{self.weight}.{part}" if self.transposed else f"{self.weight}.plain.{part}"
 
 
 def quantize(artefact: Artefact, family: Family, out: Path, keep: Collection[str] = ()) -> Artefact:
@@ -99,15 +143,18 @@ def quantize(artefact: Artefact, family: Family, out: Path, keep: Collection[str
     Raises:
         Unsupported: if the artefact has no float32 graphs, or no matrix worth quantising.
         DataLoss: if the weights cannot be read.
+        InvalidInput: if they are not the family's.
     """
     if artefact.precision != "float32":
         raise Unsupported(f"only float32 versions are quantised, not {artefact.precision} ones")
     stored = mapped(artefact.files[WEIGHTS])
     made: dict[str, Array] = {}
+    graphs = family.graphs(artefact.config)
+    apart = outliers(artefact, family)
     files, said, used = dict(artefact.files), {}, set[str]()
-    for graph in family.graphs(artefact.config):
+    for graph in graphs:
         model = _read(artefact, graph.name)
-        made |= _replaced(model, stored, keep)
+        made |= _replaced(model, stored, keep, apart)
         weights = sorted(v for v, value in model.graph.initializers.items() if _outside(value))
         path = out / graph_file(graph.name)
         path.write_bytes(stripped(model))
@@ -132,32 +179,68 @@ def _read(artefact: Artefact, graph: str) -> ir.Model:
 
 
 def _replaced(
-    model: ir.Model, stored: Mapping[str, Stored], keep: Collection[str]
+    model: ir.Model,
+    stored: Mapping[str, Stored],
+    keep: Collection[str],
+    apart: Mapping[str, Array],
 ) -> dict[str, Array]:
-    """Replace products with weights by ``LinearInt8``; returns the tensors that these need."""
+    """Replace products with weights by int8 ones; returns the tensors that these need.
+
+    Args:
+        model: changed in place.
+        stored: the weights by name.
+        keep: names of weights that stay.
+        apart: indices of outliers, by name of a weight.
+    """
     made: dict[str, Array] = {}
-    shared: dict[str, tuple[ir.Value, ir.Value]] = {}
+    shared: dict[str, ir.Value] = {}
+    first: dict[ir.Value | None, _Product] = {}  # the first product of each input
+    functions: dict[str, str] = {}  # texts by name
     for product in list(_products(model.graph)):
-        name, key = product.weight, product.int8
+        name = product.weight
         if name in keep or min(stored[name].array.shape) < SMALLEST:
             continue
-        if key not in shared:
-            matrix = _numbers(stored[name])
-            whole, scale = _int8(matrix.T if product.transposed else matrix)
-            made |= {key: whole, product.scale: scale}
-            shared[key] = (
-                reference(key, ir.DataType.INT8, ir.Shape(whole.shape)),
-                reference(product.scale, ir.DataType.FLOAT, ir.Shape(scale.shape)),
-            )
-            for value in shared[key]:
-                model.graph.register_initializer(value)
-        _replace(model.graph, product.node, shared[key])
-    if made:
-        linear = ir.serde.deserialize_function(onnx.parser.parse_function(LINEAR))
+        matrix = _numbers(stored[name])
+        parts = _parts(matrix.T if product.transposed else matrix, apart.get(name))
+        # Of one input all products name the same channels, so that it is quantised once for all.
+        alike = first.setdefault(product.node.inputs[0], product)
+        if not np.array_equal(apart.get(alike.weight, ()), apart.get(name, ())):
+            alike = product
+        tensors = {
+            (alike if part in _OF_INPUTS else product).named(part): array
+            for part, array in parts.items()
+        }
+        for key in tensors.keys() - shared.keys():
+            shared[key] = _outside_of(model.graph, key, tensors[key])
+        made |= tensors
+        called, text = _replace(model.graph, product, [shared[key] for key in tensors])
+        functions[called] = text
+    for text in functions.values():
+        linear = ir.serde.deserialize_function(onnx.parser.parse_function(text))
         model.functions[linear.identifier()] = linear
+    if made:
         model.graph.opset_imports.update({DOMAIN: 1, CONTRIB: 1})
         RemoveUnusedNodesPass()(model)
     return made
+
+
+def _parts(matrix: Array, channels: Array | None) -> dict[str, Array]:
+    """What stands for a matrix [K, N], in the order in which the functions take it."""
+    if channels is None:
+        whole, scale = _int8(matrix)
+        return {"int8": whole, "scale": scale}
+    kept = np.ones(len(matrix), np.float32)
+    kept[channels] = 0
+    whole, scale = _int8(matrix * kept[:, None])
+    exact = np.ascontiguousarray(matrix[channels], np.float32)
+    parts = {"rest.int8": whole, "rest.scale": scale, "kept": kept}
+    return {**parts, "channels": channels, "exact": exact}
+
+
+def _outside_of(graph: ir.Graph, name: str, array: Array) -> ir.Value:
+    value = reference(name, ir.DataType.from_numpy(array.dtype), ir.Shape(array.shape))
+    graph.register_initializer(value)
+    return value
 
 
 def _products(graph: ir.Graph) -> Iterator[_Product]:
@@ -192,17 +275,25 @@ def _outside(value: ir.Value) -> bool:
     return isinstance(value.const_value, ir.ExternalTensor)
 
 
-def _replace(graph: ir.Graph, node: ir.Node, weight: tuple[ir.Value, ir.Value]) -> None:
-    linear = ir.node("LinearInt8", [node.inputs[0], *weight], domain=DOMAIN)
+def _replace(graph: ir.Graph, product: _Product, tensors: Sequence[ir.Value]) -> tuple[str, str]:
+    """Put a call of a function in a product's place; the function's name and text."""
+    node, bias = product.node, product.bias
+    mixed = len(tensors) > 2
+    within = mixed and bias is not None and len(bias.shape or ()) == 1
+    inner = (_BIASED if within else _MIXED) if mixed else _PLAIN
+    name = "".join(("LinearInt8", "Flat" * product.flat, "Mixed" * mixed, "Biased" * within))
+    given = [node.inputs[0], *tensors, *([bias] if within else [])]
+    linear = ir.node(name, given, domain=DOMAIN)
     new = [linear]
-    if len(node.inputs) > 2 and node.inputs[2] is not None:  # a Gemm's bias
-        new.append(ir.node("Add", [linear.outputs[0], node.inputs[2]]))
+    if bias is not None and not within:
+        new.append(ir.node("Add", [linear.outputs[0], bias]))
     old, made = node.outputs[0], new[-1].outputs[0]
     graph.insert_before(node, new)
     made.name, old.name = old.name, None
     made.type, made.shape = old.type, old.shape
     ir.convenience.replace_all_uses_with(old, made, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+    return name, LINEAR.format(name=name, **inner, **(_FLAT if product.flat else _ANY))
 
 
 def _int8(matrix: Array) -> tuple[Array, Array]:

@@ -123,6 +123,8 @@ class TextEncoder(nn.Module):
         tokenizer: bytes of its tokenizer.json; 0: none.
     """
 
+    outliers = 4  # of each matrix in int8; see ``exporters.calibrate``
+
     def __init__(self, body: BertBody | DecoderBody, pooling: str, tokenizer: int = 0) -> None:
         super().__init__()
         self.body, self.pooling = body, pooling

@@ -21,9 +21,9 @@ from foretoken.models.layers.gqa import attend
 __all__ = ["Packed", "Padded", "Rows", "rows_of"]
 
 SHUT = -1e9  # added to scores of later tokens: their share is 0
-# Added to scores of padding. It repeats its row's first token (see ``Padded``), so its share is that
-# token's times e^-30, and what it adds to the row vanishes in float32. With less, CPUs would compute
-# the softmax through denormal numbers, in four times the time.
+# Added to scores of padding. It repeats its row's first token (see ``Padded``), so its share is
+# that token's times e^-30, and what it adds to the row vanishes in float32. With less, CPUs would
+# compute the softmax through denormal numbers, in four times the time.
 FAINT = -30.0
 
 
@@ -76,10 +76,10 @@ class Padded:
         """See ``Rows.attend``."""
         q, k, v = self._by_head(q, v.dtype), self._by_head(k, v.dtype), self._by_head(v, v.dtype)
         bias = self._bias.to(v.dtype)
-        if q.is_cuda:
-            seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
-        else:
+        if torch.onnx.is_in_onnx_export():
             seen = attend(q, k, v, bias)
+        else:
+            seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
         return seen.permute(2, 0, 1, 3).flatten(0, 1)
 
     def mean(self, h: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tests.models.text_encoder.running import Running, imported
+from tests.models.text_encoder.running import Running, imported, published
 
 VOCAB = 400
 
@@ -31,8 +31,9 @@ def minilm_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def minilm(minilm_folder, tmp_path_factory) -> Running:
-    """The same, imported."""
-    return imported(minilm_folder, tmp_path_factory.mktemp("minilm"))
+    """The same, imported and published."""
+    out = tmp_path_factory.mktemp("minilm")
+    return published(imported(minilm_folder, out), out)
 
 
 @pytest.fixture(scope="session")

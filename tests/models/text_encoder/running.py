@@ -13,29 +13,31 @@ from foretoken.models.text_encoder import FAMILY
 from foretoken.server.engine.drive import alone
 from foretoken.server.publish import publish
 from foretoken.server.runtimes.onnx import OnnxRuntime
+from foretoken.server.runtimes.torch import TorchRuntime
 
 
 class Running:
-    """A published version under ONNX Runtime; ``calls`` counts texts that were computed."""
+    """A version, under ONNX Runtime if it is published and else under torch."""
 
     def __init__(self, artefact: Artefact) -> None:
         self.artefact = artefact
         self.graphs = {g.name: g for g in FAMILY.graphs(artefact.config)}
         self.predictor = FAMILY.predictor(artefact.config, load_file(artefact.files[WEIGHTS]))
-        self.executable = OnnxRuntime().load(artefact, FAMILY, 1)
-        self.calls = 0
-
-    def run(self, graph: str, inputs: Any) -> Any:
-        self.calls += len(inputs["ids"])
-        return self.executable.run(graph, inputs)
+        runtime = OnnxRuntime() if artefact.export else TorchRuntime("cpu")
+        self.executable = runtime.load(artefact, FAMILY, 1)
 
     def __call__(self, *texts: str, **options: Any) -> TextReply:
         steps = self.predictor.predict(TextRequest(texts, **options))
-        (reply,) = alone([steps], self.graphs, self.run, budget=512)
+        (reply,) = alone([steps], self.graphs, self.executable.run, budget=512)
         return reply
 
 
 def imported(source: Path, out: Path, **options: Any) -> Running:
-    """The folder ``source`` as a version that runs."""
+    """The folder ``source`` as a version that runs, not published."""
     FAMILY.importers["hf"].run(source, options, out / "imported")
-    return Running(publish(Artefact.read(out / "imported"), out / "published"))
+    return Running(Artefact.read(out / "imported"))
+
+
+def published(running: Running, out: Path) -> Running:
+    """The same version with its graphs."""
+    return Running(publish(running.artefact, out / "published"))

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2ForCausalLM,
 from foretoken.errors import InvalidInput
 from foretoken.models.text_encoder.tokens import FileTokens
 from tests.models.text_encoder.conftest import VOCAB
-from tests.models.text_encoder.running import imported
+from tests.models.text_encoder.running import imported, published
 
 TEXTS = ["a", "a small text", "both ways " * 30, "größer, 更大, больше", "\n"]
 SIZES = {
@@ -57,28 +57,35 @@ def wanted(model, tokenizer_json, *, pooling="mean", causal=False):
         with torch.no_grad():
             h = model(
                 torch.from_numpy(ids)[None],
-                attention_mask={"full_attention": mask[None, None]},
+                attention_mask=mask[None, None],
                 use_cache=False,
             ).last_hidden_state[0]
         rows.append({"mean": h.mean(0), "last": h[-1], "cls": h[0]}[pooling])
     return torch.nn.functional.normalize(torch.stack(rows), dim=-1).numpy()
 
 
-@pytest.mark.parametrize("head", [False, True], ids=["bare", "with a head"])
-@pytest.mark.parametrize("shards", [False, True], ids=["one file", "sharded"])
-def test_qwen2_read_both_ways(tmp_path, tokenizer_json, head, shards):
-    kind = Qwen2ForCausalLM if head else Qwen2Model
+def test_qwen2_read_both_ways(tmp_path, tokenizer_json):
     folder = tmp_path / "folder"
-    size = "40KB" if shards else "5GB"
-    made = saved(kind(Qwen2Config(**SIZES)), folder, tokenizer_json, max_shard_size=size)
-    assert (folder / "model.safetensors.index.json").exists() == shards
-    running = imported(folder, tmp_path)
-    reply = running(*TEXTS)
-    bare = made.model if head else made
-    np.testing.assert_allclose(reply.vectors, wanted(bare, tokenizer_json), rtol=0, atol=1e-4)
-    assert np.abs(reply.vectors - wanted(bare, tokenizer_json, causal=True)).max() > 1e-2
+    made = saved(Qwen2Model(Qwen2Config(**SIZES)), folder, tokenizer_json)
+    running = published(imported(folder, tmp_path), tmp_path)
+    reply, want = running(*TEXTS), wanted(made, tokenizer_json)
+    np.testing.assert_allclose(reply.vectors, want, rtol=0, atol=1e-4)
+    assert np.abs(reply.vectors - wanted(made, tokenizer_json, causal=True)).max() > 1e-2
     alone = np.concatenate([running(text).vectors for text in TEXTS])
     np.testing.assert_allclose(reply.vectors, alone, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", [False, True], ids=["bare", "with a head"])
+@pytest.mark.parametrize("shards", [False, True], ids=["one file", "sharded"])
+def test_every_form_of_a_folder_is_the_same_model(tmp_path, tokenizer_json, head, shards):
+    made = (Qwen2ForCausalLM if head else Qwen2Model)(Qwen2Config(**SIZES))
+    size = "40KB" if shards else "5GB"
+    folder = tmp_path / "folder"
+    saved(made, folder, tokenizer_json, max_shard_size=size)
+    assert (folder / "model.safetensors.index.json").exists() == shards
+    reply = imported(folder, tmp_path)(*TEXTS)
+    bare = made.model if head else made
+    np.testing.assert_allclose(reply.vectors, wanted(bare, tokenizer_json), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("pooling", ["last", "cls"])
@@ -106,8 +113,8 @@ def test_a_folder_that_is_causal_stays_so(tmp_path, tokenizer_json, said):
 def test_weights_in_16_bits_stay_so_on_the_disk(tmp_path, tokenizer_json):
     folder = tmp_path / "folder"
     made = saved(Qwen2Model(Qwen2Config(**SIZES)).to(torch.bfloat16), folder, tokenizer_json)
-    running = imported(folder, tmp_path)
-    want = wanted(made.float(), tokenizer_json)
+    running = published(imported(folder, tmp_path), tmp_path)
+    want = wanted(Qwen2Model.from_pretrained(folder, dtype=torch.float32), tokenizer_json)
     np.testing.assert_allclose(running(*TEXTS).vectors, want, rtol=0, atol=1e-4)
     numbers = sum(parameter.numel() for parameter in made.parameters())
     assert running.artefact.files["model.safetensors"].stat().st_size < 2.5 * numbers + 50_000

@@ -114,7 +114,7 @@ def test_dimensions_come_from_the_folder_or_the_option(tmp_path, saved):
     running = imported(folder, tmp_path / "two", dimensions="8", max_tokens=5)
     assert running("a small text", dimensions=8).tokens.tolist() == [5]
     for wrong in ({"dimensions": "33"}, {"dimensions": "a"}, {"max_tokens": 41}):
-        with pytest.raises(InvalidInput, match="dimensions|max_tokens"):
+        with pytest.raises(InvalidInput, match=r"dimensions|max_tokens"):
             imported(folder, tmp_path / "three", **wrong)
 
 

@@ -73,7 +73,7 @@ def test_damaged_files_are_named(folder):
 def test_what_is_accepted_is_said(folder):
     read = Folder.read(folder)
     assert read.expect_type(("bert", "qwen2")) == "bert"
-    with pytest.raises(InvalidInput, match="'bert'.*accepted are llama, qwen2"):
+    with pytest.raises(InvalidInput, match=r"'bert'.*accepted are llama, qwen2"):
         read.expect_type(("llama", "qwen2"))
     assert (read.size("size"), read.size("other", 5)) == (3, 5)
     for name in ("other", "model_type"):
@@ -97,5 +97,5 @@ def test_tensors_are_renamed_and_nothing_is_left_out_in_silence(tmp_path):
     assert torch.equal(made["query"], theirs["q"])
     with pytest.raises(InvalidInput, match=r"head\.weight"):
         renamed(tmp_path, theirs, {"query": "q"}, ())
-    with pytest.raises(InvalidInput, match="lacks.*v"):
+    with pytest.raises(InvalidInput, match=r"lacks.*v"):
         renamed(tmp_path, theirs, {"query": "q", "value": "v"}, ("head.*",))
