@@ -17,9 +17,10 @@ from foretoken.models.layers.hf.folder import Folder, without_prefix
 from foretoken.models.layers.hf.sentence import Sentence
 from foretoken.models.layers.hf.weights import Names, renamed
 from foretoken.models.layers.official import expect_layout
-from foretoken.models.text_encoder.config import BertShape, Texts
+from foretoken.models.layers.texts.options import Texts
+from foretoken.models.layers.texts.tokens import FILE, FileTokens
+from foretoken.models.text_encoder.config import BertShape
 from foretoken.models.text_encoder.model import TextEncoder
-from foretoken.models.text_encoder.tokens import FILE, FileTokens
 
 __all__ = ["convert"]
 

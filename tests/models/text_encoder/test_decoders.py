@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2ForCausalLM, Qwen2Model
 
 from foretoken.errors import InvalidInput
-from foretoken.models.text_encoder.tokens import FileTokens
+from foretoken.models.layers.texts.tokens import FileTokens
 from tests.models.text_encoder.conftest import VOCAB
 from tests.models.text_encoder.running import imported, published
 

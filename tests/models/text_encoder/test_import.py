@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel, XLMRobertaConfig, XLMRobertaModel
 
 from foretoken.errors import InvalidInput
-from foretoken.models.text_encoder.tokens import FileTokens
+from foretoken.models.layers.texts.tokens import FileTokens
 from tests.models.text_encoder.conftest import VOCAB
 from tests.models.text_encoder.running import imported
 

@@ -9,10 +9,10 @@ import pytest
 
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Call, Host
+from foretoken.models.layers.texts.options import Texts
+from foretoken.models.layers.texts.predict import INLINE, PIECE, ROUND, TextPredictor
+from foretoken.models.layers.texts.tokens import ByteTokens
 from foretoken.models.tasks import TextRequest
-from foretoken.models.text_encoder.config import Texts
-from foretoken.models.text_encoder.predict import INLINE, PIECE, ROUND, TextPredictor
-from foretoken.models.text_encoder.tokens import ByteTokens
 
 LIMIT, W = 12, 8
 TEXTS = Texts(

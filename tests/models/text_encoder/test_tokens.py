@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from foretoken.errors import DataLoss, InvalidInput
+from foretoken.models.layers.texts.tokens import ByteTokens, FileTokens, tokens_of
 from foretoken.models.text_encoder import FAMILY
-from foretoken.models.text_encoder.tokens import ByteTokens, FileTokens, tokens_of
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ import numpy as np
 
 from foretoken.errors import InvalidInput
 from foretoken.models.contract import Array, Call, Host, Steps
+from foretoken.models.layers.texts.options import Texts
+from foretoken.models.layers.texts.tokens import Encoded, Tokens
 from foretoken.models.tasks import TextReply, TextRequest
-from foretoken.models.text_encoder.config import Texts
-from foretoken.models.text_encoder.tokens import Encoded, Tokens
 
 __all__ = ["TextPredictor"]
 
