@@ -93,7 +93,7 @@ class TextEncoderFamily:
         from foretoken.models.layers.texts.predict import TextPredictor  # noqa: PLC0415
         from foretoken.models.layers.texts.tokens import tokens_of  # noqa: PLC0415
 
-        return TextPredictor(tokens_of(config, weights), Texts.of(config))
+        return TextPredictor(tokens_of(config, weights), Texts.of(config, config["shape"]["width"]))
 
     def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
         del graph

@@ -78,7 +78,7 @@ def convert(
         config["causal"] = _causal(folder, attention)
     elif attention != "folder":
         raise InvalidInput("attention is an option of decoders; BERTs read both ways")
-    texts = Texts.of(config)
+    texts = Texts.of(config, config["shape"]["width"])
     FileTokens(data, texts.max_tokens, lowercase=texts.lowercase)
     ours = _tensors(folder, kind, shape)
     ours["tokenizer.json"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)

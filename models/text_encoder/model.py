@@ -17,6 +17,7 @@ from foretoken.models.layers.decoder import DecoderBlock, DecoderShape
 from foretoken.models.layers.gqa import GroupedProjections
 from foretoken.models.layers.rmsnorm import RMSNorm
 from foretoken.models.layers.rope import angles, frequencies
+from foretoken.models.layers.texts.kept import KeptTokenizer
 from foretoken.models.text_encoder.config import BertShape
 from foretoken.models.text_encoder.rows import Rows, rows_of
 
@@ -104,16 +105,6 @@ class DecoderBody(nn.Module):
         return out
 
 
-class _Tokenizer(nn.Module):
-    """tokenizer.json among the weights, so that a version's digest speaks for it as well."""
-
-    json: Tensor
-
-    def __init__(self, nbytes: int) -> None:
-        super().__init__()
-        self.register_buffer("json", torch.zeros(nbytes, dtype=torch.uint8))
-
-
 class TextEncoder(nn.Module):
     """A body, pooled.
 
@@ -129,7 +120,7 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.body, self.pooling = body, pooling
         if tokenizer:
-            self.tokenizer = _Tokenizer(tokenizer)
+            self.tokenizer = KeptTokenizer(tokenizer)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> TextEncoder:

@@ -46,9 +46,8 @@ class Texts:
             )
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Texts:
-        """From a version's configuration."""
-        width = config["width"] if "width" in config else config["shape"]["width"]
+    def of(cls, config: Mapping[str, Any], width: int) -> Texts:
+        """From a version's configuration, and the width of its vectors."""
         return cls(
             max_tokens=config["max_tokens"],
             width=width,
