@@ -23,6 +23,7 @@ from foretoken.errors import AlreadyExists, InvalidInput
 from foretoken.models import catalog
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.contract import Family
+from foretoken.models.layers.hf.tokenizer import ends, tokenizer_of
 from foretoken.models.layers.texts.tokens import FILE
 from foretoken.models.recipes import Progress
 from foretoken.models.tasks import Task
@@ -127,7 +128,7 @@ def distilled(
     Raises:
         InvalidInput: if W is more than E.
     """
-    tokenizer = Tokenizer.from_buffer(teacher.tokenizer)
+    tokenizer = tokenizer_of(teacher.tokenizer)
     special = _special(tokenizer)
     vectors = _vectors(teacher.module, tokenizer, progress or (lambda *_: None))
     if width > vectors.shape[1]:
@@ -150,9 +151,9 @@ def _vectors(
 ) -> Tensor:
     """The teacher's vector of each token on its own, float64 [V, E]."""
     V = tokenizer.get_vocab_size()
-    around = tokenizer.encode("", add_special_tokens=True).ids
-    half = (len(around) + 1) // 2
-    before, after = around[:half], around[half:]
+    around = tokenizer.encode("").ids
+    first_own, _ = ends(tokenizer)
+    before, after = around[:first_own], around[first_own:]
     made = []
     for first in range(0, V, BATCH):
         ids = [[*before, token, *after] for token in range(first, min(first + BATCH, V))]
