@@ -89,11 +89,9 @@ class TextEncoderFamily:
         return TextEncoder.of(config)
 
     def predictor(self, config: Config, weights: Arrays) -> Predictor:
-        from foretoken.models.layers.texts.options import Texts  # noqa: PLC0415
-        from foretoken.models.layers.texts.predict import TextPredictor  # noqa: PLC0415
-        from foretoken.models.layers.texts.tokens import tokens_of  # noqa: PLC0415
+        from foretoken.models.text_encoder.predict import predictor  # noqa: PLC0415
 
-        return TextPredictor(tokens_of(config, weights), Texts.of(config, config["shape"]["width"]))
+        return predictor(config, weights)
 
     def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
         del graph

@@ -40,14 +40,13 @@ class TextPredictor:
         """One call of ``forward`` for each different text.
 
         Raises:
-            InvalidInput: for dimensions that the model does not support, texts that are not valid
-                Unicode, or a text that is too long where that is to be an error.
+            InvalidInput: for dimensions that the model does not support, or a text that is too long
+                where that is to be an error.
         """
         del state
         d, prompt = self._dimensions(request.dimensions), self._prompt(request.prompt)
         places = dict.fromkeys(request.texts)
         different = [prompt + text for text in places]
-        _expect_unicode(request.texts, prompt)
         encoded = yield from self._encode(different)
         if request.truncate == "error" and encoded.cut.any():
             self._refuse(request.texts, list(places), encoded)
@@ -130,15 +129,3 @@ def _shortened(vectors: Array, d: int) -> Array:
     norms = np.linalg.norm(short, axis=1, keepdims=True)
     made: Array = short / np.maximum(norms, np.finfo(np.float32).tiny)
     return made
-
-
-def _expect_unicode(texts: Sequence[str], prompt: str) -> None:
-    """Refuse halves of surrogate pairs, which no text in UTF-8 has."""
-    for what, text in (("the prompt", prompt), *((f"text {i}", t) for i, t in enumerate(texts))):
-        try:
-            text.isascii() or text.encode()
-        except UnicodeEncodeError as e:
-            raise InvalidInput(
-                f"{what} is not valid Unicode: character {e.start} is the lone surrogate "
-                f"U+{ord(text[e.start]):04X}"
-            ) from None

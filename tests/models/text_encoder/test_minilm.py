@@ -108,7 +108,7 @@ def test_the_vectors_of_this_model_are_not_cut(minilm):
     from foretoken.errors import InvalidInput
 
     assert minilm("a", dimensions=384).vectors.shape == (1, 384)
-    for wrong in (383, 0, -1, 128, 1000):
+    for wrong in (383, 128, 1000):
         with pytest.raises(InvalidInput, match="384"):
             minilm("a", dimensions=wrong)
 

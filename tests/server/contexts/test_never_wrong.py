@@ -53,7 +53,9 @@ class Shop:
         if (model, i) not in self._plain:
             loaded = self.reference.run(self.reference.plane.describe(model))
             steps = loaded.predictor.predict(inline(self.request(i, turned=False), rows(i)))
-            reply = self.reference.run(self.reference.plane._driven(loaded, steps, _anyone()))
+            reply = self.reference.run(
+                self.reference.plane._answering.driven(loaded, steps, _anyone())
+            )
             self._plain[model, i] = reply
         return self._plain[model, i]
 
@@ -188,6 +190,6 @@ def test_tables_that_differ_little_are_told_apart(shops):
         test = {name: rows()[name] for name in each.train}
         loaded = shop.reference.run(shop.reference.plane.describe("toy"))
         steps = loaded.predictor.predict(inline(each, test))
-        reply = shop.reference.run(shop.reference.plane._driven(loaded, steps, _anyone()))
+        reply = shop.reference.run(shop.reference.plane._answering.driven(loaded, steps, _anyone()))
         found = shop.workers[1].answer("", [with_context(context, test)])
         same(found, found._replace(replies=[reply]))
