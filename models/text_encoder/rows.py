@@ -13,7 +13,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from foretoken.models.layers.gqa import attend
@@ -111,8 +110,7 @@ class Packed:
     def __init__(self, length: Tensor, T: int, *, causal: bool) -> None:
         B = length.shape[0]
         self._padded = Padded(length, T, causal=causal)
-        self._length, self._longest = length, T
-        self._window = (-1, 0) if causal else (-1, -1)
+        self._length, self._longest, self._causal = length, T, causal
         self._ends = pad(length.cumsum(0), (1, 0))  # [B + 1], where rows begin in the list
         place = torch.arange(T, device=length.device)
         real = place < length[:, None]  # [B, T]
@@ -130,23 +128,11 @@ class Packed:
         """See ``Rows.attend``; in 16 bits on a GPU one kernel, else padded for the while."""
         if not len(q):
             return q
-        if not q.is_cuda or v.dtype == torch.float32:
+        fused = q.is_cuda and v.dtype != torch.float32 and v.shape[-1] % 8 == 0
+        if self._causal or not fused:
             padded = (x[self._sources] for x in (q, k, v))
             return self._padded.attend(*padded)[self._spots]
-        ends = self._ends.to(torch.int32)
-        made = varlen_attn(
-            q.to(v.dtype),
-            k.to(v.dtype),
-            v,
-            ends,
-            ends,
-            self._longest,
-            self._longest,
-            window_size=self._window,
-            enable_gqa=q.shape[1] != k.shape[1],
-        )
-        assert isinstance(made, Tensor)  # nothing beside it was asked for
-        return made
+        return _varlen(q.to(v.dtype), k.to(v.dtype), v, self._ends.to(torch.int32), self._longest)
 
     def mean(self, h: Tensor) -> Tensor:
         """See ``Rows.mean``."""
@@ -165,3 +151,14 @@ def rows_of(length: Tensor, T: int, *, causal: bool) -> Rows:
     """The way that is the faster one where ``length`` lies."""
     kind = Packed if length.is_cuda else Padded
     return kind(length, T, causal=causal)
+
+
+def _varlen(q: Tensor, k: Tensor, v: Tensor, ends: Tensor, longest: int) -> Tensor:
+    """Block-diagonal attention of torch's flash kernels; rows end at ``ends``, int32 [B + 1]."""
+    from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415  (GPUs only)
+
+    if (group := q.shape[1] // k.shape[1]) > 1:
+        k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
+    made = varlen_attn(q, k, v, ends, ends, longest, longest)
+    assert isinstance(made, Tensor)  # nothing beside it was asked for
+    return made
