@@ -15,17 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foretoken.errors import AlreadyExists, InvalidInput, Unsupported
 from foretoken.exporters.parity import Figures, compare, expect_parity
 from foretoken.models import catalog
 from foretoken.models.artefact import WEIGHTS, Artefact
-from foretoken.models.contract import Arrays, Family
+from foretoken.models.contract import Arrays, Family, Graph
 from foretoken.models.weights import mapped
 from foretoken.server.engine.batches import sizes
 from foretoken.server.runtimes import runtime
 from foretoken.server.runtimes.base import Executable, Runtime, fitting, graphs_of
 
-__all__ = ["Metric", "check", "publish", "quantised", "written"]
+__all__ = ["Metric", "check", "halved", "publish", "quantised", "written"]
 
 THREADS = 1
 Run = Callable[[str, Arrays], Mapping[str, Any]]
@@ -107,6 +109,48 @@ def quantised(
     return Artefact.read(out)
 
 
+def halved(artefact: Artefact, out: Path, family: Family | None = None) -> Artefact:
+    """Write the bfloat16 child of a published ``artefact`` to ``out``, with what it loses.
+
+    Args:
+        artefact: published, float32.
+        out: a folder that does not exist; it appears whole or not at all.
+        family: of the artefact; the default is the catalog's.
+
+    Returns:
+        What now lies in ``out``, which torch serves: it has no graphs, so ``training`` holds the
+        figures against float32 over the examples, by graph, under "bfloat16".
+
+    Raises:
+        AlreadyExists: if ``out`` does.
+        Unsupported: if the artefact is not float32 or has no graphs.
+        DataLoss, InvalidInput: if its files cannot be read or are not the family's.
+    """
+    from foretoken.exporters.halve import halve  # noqa: PLC0415  (imports torch)
+    from foretoken.server.runtimes.torch import TorchRuntime  # noqa: PLC0415
+
+    kind = family or catalog.family(artefact.family)
+    with _appearing(out) as folder:
+        child = halve(artefact, kind, folder)
+        with (
+            _loaded(runtime("onnx"), artefact, kind) as before,
+            _loaded(TorchRuntime("cpu"), child, kind) as after,
+        ):
+            graphs = {graph.name: graph for graph in graphs_of(child, kind)}
+            figures = {
+                graph.name: compare(
+                    graph,
+                    partial(before.run, graph.name),
+                    partial(_widened, after, graphs[graph.name]),
+                    kind.examples(artefact.config, graph.name),
+                )
+                for graph in kind.graphs(artefact.config)
+            }
+        said = {graph: found.said() for graph, found in figures.items()}
+        _fill(folder, replace(child, training={**child.training, "bfloat16": said}))
+    return Artefact.read(out)
+
+
 def check(artefact: Artefact) -> None:
     """Load ``artefact`` as it will be served and run its first example on every graph.
 
@@ -158,6 +202,16 @@ def _compared(
             family.examples(artefact.config, graph.name),
         )
         for graph in family.graphs(artefact.config)
+    }
+
+
+def _widened(narrow: Executable, graph: Graph, inputs: Arrays) -> Arrays:
+    """What ``narrow`` makes of float32 inputs, in float32 where it keeps bfloat16."""
+    made = narrow.run(graph.name, fitting(graph, inputs))
+    halves = {t.name for t in (*graph.outputs, *graph.writes) if t.dtype == "bfloat16"}
+    return {
+        name: (array.astype(np.uint32) << 16).view(np.float32) if name in halves else array
+        for name, array in made.items()
     }
 
 

@@ -63,7 +63,8 @@ def export_model(
     model: Annotated[str, typer.Argument(help="NAME, NAME:VERSION or ALIAS@NAME.")],
     out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
     precision: Annotated[
-        str | None, typer.Option(help="int8: quantise, and register the result as a child.")
+        str | None,
+        typer.Option(help="int8 or bfloat16: convert, and register the result as a child."),
     ] = None,
     actor: Actor = None,
     data_dir: DataDir = None,
@@ -71,22 +72,25 @@ def export_model(
 ) -> None:
     """Write a version as a folder: safetensors, ONNX graphs, description, and card if any.
 
-    A version without graphs is exported, and one with --precision int8 quantised: the folder is
-    then a new version, registered as the child of the one it came from.
+    A version without graphs is exported, and one with --precision int8 quantised, or bfloat16
+    halved, for torch to serve: the folder is then a new version, registered as the child of the one
+    it came from.
     """
-    from foretoken.server.publish import publish, quantised, written  # noqa: PLC0415
+    from foretoken.server.publish import halved, publish, quantised, written  # noqa: PLC0415
 
     if out.exists():
         raise AlreadyExists(f"{out} exists; name a new folder")
-    if precision not in (None, "int8"):
-        raise InvalidInput(f"--precision is int8 or left out, not {precision!r}")
+    if precision not in (None, "int8", "bfloat16"):
+        raise InvalidInput(f"--precision is int8, bfloat16 or left out, not {precision!r}")
     with open_registry(data_dir) as registry:
         version = registry.resolve(model)
         artefact = registry.artefact(version)
         child, relation = None, None
         with work(f"Exporting {version.ref}"):
-            if precision is not None:
+            if precision == "int8":
                 child, relation = quantised(artefact, out), "quantised-from"
+            elif precision == "bfloat16":
+                child, relation = halved(artefact, out), "quantised-from"
             elif not artefact.export:
                 child, relation = publish(artefact, out), "exported-from"
             else:

@@ -188,6 +188,15 @@ def test_an_int8_export_is_a_child_with_its_loss(call, said, tmp_path, tiny_lcpf
     assert call("models", "export", "tiny", "--out", tmp_path / "x", "--precision", "int3")[0] == 2
 
 
+def test_a_bfloat16_export_is_a_child_that_torch_serves(call, said, tmp_path, tiny_lcpfn):
+    said("models", "register", "tiny", tiny_lcpfn)
+    said("models", "export", "tiny", "--out", tmp_path / "half", "--precision", "bfloat16")
+    shown = said("models", "show", "tiny:2")
+    assert (shown["precision"], shown["parent"]["relation"]) == ("bfloat16", "quantised-from")
+    assert Artefact.read(tmp_path / "half").serving["runtime"] == "torch"
+    assert 0.9 < shown["training"]["bfloat16"]["forward"]["cosine"] < 1
+
+
 def test_import_of_the_authors_layout(call, said, tmp_path, shared_data):
     fixture = np.load(shared_data / "parity/lcpfn_small_random.npz")
     state = {name[3:]: fixture[name] for name in fixture.files if name.startswith("sd/")}
