@@ -45,8 +45,11 @@ LINEAR = """
 {{
     one = Constant <value_ints: ints = [1]> ()
     {rows}
-    {size}
-    largest = ReduceMax <keepdims: int = 0> (size, one)
+    {seen}
+    most = ReduceMax <keepdims: int = 0> (seen, one)
+    least = ReduceMin <keepdims: int = 0> (seen, one)
+    below = Neg (least)
+    largest = Max (most, below)
     level = Constant <value: tensor = float {{0.007874016}}> ()
     tiny = Constant <value: tensor = float {{1e-30}}> ()
     fine = Mul (largest, level)
@@ -77,10 +80,10 @@ _ANY = {
     shape = Concat <axis: int = 0> (leading, N)
     y = Reshape <allowzero: int = 1> (sum, shape)""",
 }
-_PLAIN = {"inputs": "", "size": "size = Abs (rows)", "sum": "sum = Identity (scaled)"}
+_PLAIN = {"inputs": "", "seen": "seen = Identity (rows)", "sum": "sum = Identity (scaled)"}
 _MIXED = {
     "inputs": ", kept, channels, exact",
-    "size": "others = Mul (rows, kept)\n    size = Abs (others)",
+    "seen": "seen = Mul (rows, kept)",
     "sum": """few = Gather <axis: int = 1> (rows, channels)
     sum = Gemm (few, exact, scaled)""",
 }
@@ -88,7 +91,7 @@ _OF_INPUTS = ("kept", "channels")  # parts that do not depend on the matrix
 # With a bias [N] the sum has it as the weight of a channel that is always 1.
 _BIASED = {
     "inputs": ", kept, channels, exact, bias",
-    "size": _MIXED["size"],
+    "seen": _MIXED["seen"],
     "sum": """few = Gather <axis: int = 1> (rows, channels)
     widths = Constant <value_ints: ints = [0, 0, 0, 1]> ()
     few_and_one = Pad (few, widths, unit)
