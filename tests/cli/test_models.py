@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from safetensors.numpy import save_file
 
 from foretoken.cli import backup, models, transfer
 from foretoken.cli.output import guarded
-from foretoken.errors import InvalidInput
+from foretoken.errors import InvalidInput, NotFound
 from foretoken.models.artefact import WEIGHTS, Artefact
+from foretoken.models.recipes import Importer
+from foretoken.models.tasks import Task
 from foretoken.server.registry.registry import Registry
 from tests import boxed
 
@@ -207,6 +210,28 @@ def test_import_of_the_authors_layout(call, said, tmp_path, shared_data):
     for bad in (("-o", "heads"), ("-o", "heads=two"), ("-o", "tails=2")):
         assert call(*words, *bad)[0] == 2
     assert call("models", "import", "keras", tmp_path, "--name", "t")[0] == 2
+
+
+def test_a_format_of_several_families_is_told_apart_by_the_task(monkeypatch):
+    read = {name: Importer(name, (), lambda *_: None) for name in ("encoder", "decoder")}
+    found = {
+        "encoder": SimpleNamespace(
+            name="encoder", task=Task.TEXT, importers={"hf": read["encoder"]}
+        ),
+        "decoder": SimpleNamespace(
+            name="decoder", task=Task.GENERATION, importers={"hf": read["decoder"]}
+        ),
+    }
+    monkeypatch.setattr(transfer, "families", lambda: found)
+    assert transfer._importer("hf", "embedding") is read["encoder"]
+    assert transfer._importer("hf", "generation") is read["decoder"]
+    for task in (None, "tabular"):
+        with pytest.raises(InvalidInput, match=r"embedding \(encoder\), generation \(decoder\)"):
+            transfer._importer("hf", task)
+    with pytest.raises(InvalidInput, match="'painting'"):
+        transfer._importer("hf", "painting")
+    with pytest.raises(NotFound, match="hf"):
+        transfer._importer("keras", "embedding")
 
 
 def test_what_cannot_be_registered(call, tmp_path):
