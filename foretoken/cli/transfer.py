@@ -134,16 +134,16 @@ def options_of(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _importer(name: str, task: str | None) -> Importer:
-    found = {f: f.importers[name] for f in families().values() if name in f.importers}
+    found = [(f, f.importers[name]) for f in families().values() if name in f.importers]
     if not found:
         known = {k: one.summary for f in families().values() for k, one in f.importers.items()}
         listed = "; ".join(f"{key}: {summary}" for key, summary in known.items())
         raise NotFound(f"no import format {name!r}; there are {listed or 'none'}")
     if task is not None and task not in TASKS:
         raise InvalidInput(f"--task is one of {', '.join(TASKS)}, not {task!r}")
-    fitting = [one for f, one in found.items() if task is None or f.task is TASKS[task]]
+    fitting = [one for f, one in found if task is None or f.task is TASKS[task]]
     if len(fitting) != 1:
-        listed = ", ".join(f"{_called(f.task)} ({f.name})" for f in found)
+        listed = ", ".join(f"{_called(f.task)} ({f.name})" for f, _ in found)
         raise InvalidInput(f"say by --task what a model in format {name!r} is to do: {listed}")
     return fitting[0]
 
