@@ -13,7 +13,7 @@ from torch import Tensor
 from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.hf import decoder
-from foretoken.models.layers.hf.folder import Folder, without_prefix
+from foretoken.models.layers.hf.folder import Folder, json_of, without_prefix
 from foretoken.models.layers.hf.sentence import Sentence
 from foretoken.models.layers.hf.weights import Names, renamed
 from foretoken.models.layers.official import expect_layout
@@ -79,7 +79,11 @@ def convert(
     elif attention != "folder":
         raise InvalidInput("attention is an option of decoders; BERTs read both ways")
     texts = Texts.of(config, config["shape"]["width"])
-    FileTokens(data, texts.max_tokens, lowercase=texts.lowercase)
+    largest = FileTokens(data, texts.max_tokens, lowercase=texts.lowercase).largest
+    if largest >= shape.vocab:
+        raise InvalidInput(
+            f"{folder.path}: {FILE} has tokens up to {largest}, the model only {shape.vocab}"
+        )
     ours = _tensors(folder, kind, shape)
     ours["tokenizer.json"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     with torch.device("meta"):
@@ -167,6 +171,9 @@ def _tokenizer(path: Path) -> bytes:
             f"{path} has no {FILE}; load its tokenizer by transformers' AutoTokenizer and save it "
             "there again, which writes one"
         )
+    said = json_of(path / "tokenizer_config.json") or {}
+    if said.get("truncation_side", "right") != "right":
+        raise InvalidInput(f"{path} cuts long texts at their beginning, which is not supported")
     return file.read_bytes()
 
 

@@ -82,6 +82,11 @@ class FileTokens:
                 "leaves no room for a text's own"
             )
 
+    @property
+    def largest(self) -> int:
+        """The largest of all tokens."""
+        return max(self._tokenizer.get_vocab().values())
+
     def encode(self, texts: Sequence[str]) -> Encoded:
         """See ``Tokens.encode``; special tokens at the end stay there when a text is cut."""
         encoded = self._tokenizer.encode_batch_fast(list(texts))

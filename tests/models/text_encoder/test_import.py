@@ -152,6 +152,19 @@ def test_a_folder_without_a_tokenizer_is_refused_with_a_cure(tmp_path, saved):
         imported(folder, tmp_path)
 
 
+def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path, saved):
+    folder = saved(BertModel(BertConfig(**{**SIZES, "vocab_size": 200})))
+    with pytest.raises(InvalidInput, match=r"tokens up to .* only 200"):
+        imported(folder, tmp_path)
+
+
+def test_cutting_at_the_beginning_is_refused(tmp_path, saved):
+    folder = saved(BertModel(BertConfig(**SIZES)))
+    (folder / "tokenizer_config.json").write_text('{"truncation_side": "left"}')
+    with pytest.raises(InvalidInput, match="beginning"):
+        imported(folder, tmp_path)
+
+
 @pytest.fixture
 def call(capsys):
     import typer
