@@ -51,7 +51,7 @@ def texts(count: int) -> list[str]:
             made.append(rng.choice(lines))
             continue
         first, last = rng.choice(list(SCRIPTS.values()))
-        words = int(rng.lognormvariate(2, 1)) % 200 + 1
+        words = int(rng.lognormvariate(1.7, 1)) % 200 + 1
         made.append(
             " ".join(
                 "".join(chr(rng.randint(first, last)) for _ in range(rng.randint(1, 9)))
