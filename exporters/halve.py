@@ -44,5 +44,7 @@ def halve(artefact: Artefact, family: Family, out: Path) -> Artefact:
     files = {n: path for n, path in artefact.files.items() if path.suffix != ".onnx"}
     files[WEIGHTS] = out / WEIGHTS
     save_file(made, files[WEIGHTS])
-    serving = {**artefact.serving, "runtime": "torch"}
+    # The size of batches that suits ONNX Runtime is not the one that suits torch.
+    serving = {n: option for n, option in artefact.serving.items() if n != "batch_tokens"}
+    serving["runtime"] = "torch"
     return replace(artefact, files=files, precision="bfloat16", export={}, serving=serving)

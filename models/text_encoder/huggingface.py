@@ -24,6 +24,7 @@ from foretoken.models.text_encoder.model import TextEncoder
 
 __all__ = ["convert"]
 
+BATCH_TOKENS = 256  # as fast as 1,024 on a CPU's core, and short texts wait a quarter as long
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")  # BERTs that count positions their own way
 BERTS = ("bert", *ROBERTAS)
 _BERT_PREFIXES = ("bert.", "roberta.")
@@ -92,7 +93,8 @@ def convert(
     out.mkdir(parents=True)
     save_file(ours, out / WEIGHTS)
     training = {"data": f"imported from the Hugging Face folder {source.resolve().name}"}
-    Artefact("text_encoder", config, {}, training=training).write(out)
+    serving = {"batch_tokens": BATCH_TOKENS}
+    Artefact("text_encoder", config, {}, training=training, serving=serving).write(out)
 
 
 def bert_shape(folder: Folder) -> BertShape:
