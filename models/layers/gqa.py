@@ -44,6 +44,7 @@ class GroupedProjections(nn.Module):
 
     def project(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """h [N, W] -> queries [N, H, D], keys and values [N, K, D]; queries are not scaled."""
+        h = h.to(self.q.weight.dtype)  # once for all three
         q, k, v = (
             each(h).unflatten(-1, (-1, self._head_width)) for each in (self.q, self.k, self.v)
         )

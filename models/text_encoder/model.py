@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize
+from torch.nn.functional import normalize
 
 from foretoken.errors import InvalidInput
 from foretoken.models.layers.decoder import DecoderBlock, DecoderShape
 from foretoken.models.layers.gqa import GroupedProjections
+from foretoken.models.layers.linear_gelu import LinearGELU
 from foretoken.models.layers.rmsnorm import RMSNorm
 from foretoken.models.layers.rope import angles, frequencies
 from foretoken.models.layers.texts.kept import KeptTokenizer
@@ -32,14 +33,14 @@ class BertBlock(nn.Module):
         s, D = shape, shape.width // shape.heads
         self.attention = GroupedProjections(s.width, s.heads, s.heads, D, bias=True, out_bias=True)
         self.norm_attention = nn.LayerNorm(s.width, s.eps)
-        self.mlp_in, self.mlp_out = nn.Linear(s.width, s.mlp), nn.Linear(s.mlp, s.width)
+        self.mlp_in, self.mlp_out = LinearGELU(s.width, s.mlp), nn.Linear(s.mlp, s.width)
         self.norm_mlp = nn.LayerNorm(s.width, s.eps)
 
     def forward(self, h: Tensor, rows: Rows) -> Tensor:
         """h [N, W] -> [N, W]."""
         seen = rows.attend(*self.attention.project(h))
         h = self.norm_attention(h + self.attention.finish(seen))
-        out: Tensor = self.norm_mlp(h + self.mlp_out(gelu(self.mlp_in(h))))
+        out: Tensor = self.norm_mlp(h + self.mlp_out(self.mlp_in(h)))
         return out
 
 

@@ -16,6 +16,7 @@ from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph
 from foretoken.models.contract import Tensor as Declared
 from foretoken.server.runtimes.base import graphs_of
+from foretoken.server.runtimes.packed import pack
 
 __all__ = ["TorchRuntime"]
 
@@ -55,8 +56,10 @@ class TorchRuntime:
         for part in module.modules():
             if isinstance(part, (nn.Linear, nn.Embedding)):
                 part.to(dtype)
+        module = module.to(self._device)
+        packed = pack(module) if dtype == torch.bfloat16 and self._device.type == "cpu" else 0
         graphs = {graph.name: graph for graph in graphs_of(artefact, family)}
-        return TorchExecutable(module.to(self._device), graphs, self._device, dtype, threads)
+        return TorchExecutable(module, graphs, self._device, dtype, threads, packed)
 
 
 class TorchExecutable:
@@ -68,6 +71,7 @@ class TorchExecutable:
         device: where the module is.
         dtype: of matrix products.
         threads: of one call, on a CPU.
+        packed: bytes of the module beside parameters and buffers.
     """
 
     def __init__(
@@ -77,8 +81,10 @@ class TorchExecutable:
         device: torch.device,
         dtype: torch.dtype,
         threads: int,
+        packed: int = 0,
     ) -> None:
-        self.nbytes = sum(t.nbytes for t in (*module.parameters(), *module.buffers()))
+        tensors = (*module.parameters(), *module.buffers())
+        self.nbytes = packed + sum(t.nbytes for t in tensors)
         self._module: nn.Module | None = module
         self._graphs = graphs
         self.device = device
