@@ -25,14 +25,15 @@ class Answering:
 
     Args:
         batcher: runs their calls.
-        slots: calls that may run at once.
+        bulk: runs those of large requests, in threads that give way to the others.
+        slots: calls that may run at once in either.
         observer: hears of every request.
     """
 
-    def __init__(self, batcher: Batcher, slots: int, observer: Observer) -> None:
+    def __init__(self, batcher: Batcher, bulk: Batcher, slots: int, observer: Observer) -> None:
         self._batcher = batcher
         self._observer = observer
-        self._texts = Texts(batcher, slots)
+        self._texts = Texts(batcher, bulk, slots)
 
     async def answer(
         self,

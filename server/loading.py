@@ -18,9 +18,10 @@ from foretoken.server.runtimes import runtime
 from foretoken.server.runtimes.base import fitting, graphs_of
 from foretoken.server.settings import Settings
 
-__all__ = ["key_of", "load", "slots", "threads", "warm_up", "yielding"]
+__all__ = ["BULK", "key_of", "load", "slots", "threads", "warm_up", "yielding"]
 
 NICE = 5  # of threads that compute: a third of the event loop's share where they compete
+BULK = 15  # of those that compute large requests: a tenth of what the others get
 EXAMPLES = 2  # of each graph that a version runs before it serves
 COPIED = 1 / 8  # of a model's bytes: whoever copies more for company had better read them again
 
@@ -40,14 +41,14 @@ def slots(settings: Settings) -> int:
     return max(1, cores() // settings.workers // threads(settings))
 
 
-def yielding() -> None:
+def yielding(nice: int = NICE) -> None:
     """Let this thread, which computes, give way to the event loop's where both want a core.
 
     Otherwise, under load, calls wait unseen for their turn with the loop, and those that cannot be
     served hear of it too late. Only Linux has priorities by thread.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
 
 
 def key_of(version: Version, options: ServingOptions) -> str:
@@ -89,7 +90,8 @@ def load(
     }
     predictor = kind.predictor(artefact.config, weights)
     key = key_of(version, options)
-    return Loaded(key, version, kind, predictor, executable, lanes, artefact.config)
+    bulk = {name: lane.beside() for name, lane in lanes.items()}
+    return Loaded(key, version, kind, predictor, executable, lanes, bulk, artefact.config)
 
 
 def warm_up(loaded: Loaded) -> None:

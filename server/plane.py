@@ -36,7 +36,7 @@ from foretoken.server.contexts.contexts import Contexts, Fitted, Seat
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.observer import SILENT, Observer
 from foretoken.server.housekeeping import Housekeeping
-from foretoken.server.loading import key_of, load, slots, warm_up, yielding
+from foretoken.server.loading import BULK, key_of, load, slots, warm_up, yielding
 from foretoken.server.registry.loaded import Loaded, LoadedModels
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
 from foretoken.server.rollouts import Rollouts, said
@@ -68,10 +68,13 @@ class Plane:
         self._loaders = ThreadPoolExecutor(LOADERS, "foretoken-load")
         count = slots(settings)
         self._pool = ThreadPoolExecutor(count, "foretoken-run", yielding)
+        self._bulk_pool = ThreadPoolExecutor(count, "foretoken-bulk", yielding, (BULK,))
         self._batcher = Batcher(count, self._pool, observer)
         self._models = LoadedModels(settings.model_bytes, self._dropped)
         self._rollouts = Rollouts(registry, self._load, self._models.retire)
-        self._answering = Answering(self._batcher, count, observer)
+        self._answering = Answering(
+            self._batcher, Batcher(count, self._bulk_pool, observer), count, observer
+        )
         self._contexts = Contexts(registry, settings, observer, self._found, self._answering.driven)
         self._housekeeping = Housekeeping(registry, self._contexts, settings, observer)
         self.sessions = Sessions(registry, settings, self._batcher, observer, self._found)
@@ -461,4 +464,5 @@ class Plane:
         self._housekeeping.close()
         self._models.clear()
         self._loaders.shutdown(wait=False, cancel_futures=True)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._pool, self._bulk_pool):
+            pool.shutdown(wait=False, cancel_futures=True)

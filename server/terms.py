@@ -63,14 +63,14 @@ class Terms:
     Args:
         caller: who asks.
         deadline: by when the answer must be there; infinity for whenever.
-        priority: higher goes first among what waits; callers say whole numbers.
+        priority: higher goes first among what waits.
         key: decides which side of a canary answers; the same key is always on the same side.
         request_id: stands in the log, and in errors that are bugs of ours.
     """
 
     caller: Caller = LOCAL
     deadline: float = math.inf
-    priority: float = 0
+    priority: int = 0
     key: str | None = None
     request_id: str = field(default="")
 

@@ -1,8 +1,10 @@
 """Text requests of one plane: in pieces that short ones overtake, and no text twice at a time.
 
 A request of many texts is cut into pieces, each of texts of much the same length. A few of them
-wait at a time, behind whatever is short. A text that is being embedded already in the same way, for
-this request or another one of the same tenant, is waited for rather than embedded again.
+wait at a time, apart from what is short, and run in threads that give way to the others: a batch
+that runs cannot be stopped for a short text, but it can be slowed down. A text that is being
+embedded already in the same way, for this request or another one of the same tenant, is waited for
+rather than embedded again.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ __all__ = ["Texts"]
 R = TypeVar("R")
 
 TEXTS, CHARACTERS = 128, 1 << 14  # of a piece at most; a longer text is a piece of its own
-BEHIND = 0.5  # by how much less urgent long requests are: callers' priorities are whole numbers
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -47,6 +48,7 @@ class _Asked:
     request: TextRequest
     terms: Terms
     times: Times
+    bulk: bool  # whether it is long
     found: dict[str, tuple[TextReply, int]] = field(default_factory=dict)
 
     @property
@@ -54,19 +56,21 @@ class _Asked:
         """All that the vector of a text depends on beside it, and on which terms it is embedded."""
         request, terms = self.request, self.terms
         tenant = terms.caller.tenant  # nobody else's waiting tells what a tenant asks
-        return self.loaded, request.dimensions, request.prompt, tenant, terms.priority
+        same = request.dimensions, request.prompt
+        return self.loaded, *same, tenant, terms.priority, self.bulk
 
 
 class Texts:
     """Answers text requests; it belongs to one event loop.
 
     Args:
-        batcher: runs the calls.
-        slots: calls that may run at once.
+        batcher: runs the calls of short requests.
+        bulk: runs those of long ones, in threads that give way to the others.
+        slots: calls that may run at once in either.
     """
 
-    def __init__(self, batcher: Batcher, slots: int) -> None:
-        self._batcher = batcher
+    def __init__(self, batcher: Batcher, bulk: Batcher, slots: int) -> None:
+        self._batcher, self._bulk = batcher, bulk
         self._abreast = slots + 1  # pieces of a request: one waits while the others run
         self._under_way: dict[tuple[Any, ...], dict[str, _Piece]] = {}
 
@@ -96,9 +100,8 @@ class Texts:
         self, loaded: Loaded, request: TextRequest, terms: Terms, times: Times
     ) -> TextReply:
         distinct = tuple(dict.fromkeys(request.texts))
-        if sum(map(len, distinct)) > _short(loaded):
-            terms = replace(terms, priority=terms.priority - BEHIND)
-        asked = _Asked(loaded, request, terms, times)
+        bulk = sum(map(len, distinct)) > _short(loaded)
+        asked = _Asked(loaded, request, terms, times, bulk)
         first, *others = _cut(distinct)
         await self._embed(asked, first)
         if others:
@@ -148,7 +151,10 @@ class Texts:
             # Which text of the request is too long, a piece of it cannot tell.
             request = replace(asked.request, texts=tuple(texts), truncate="end")
             steps = [loaded.predictor.predict(request)]
-            made = await drive(steps, loaded.lanes, self._batcher, asked.terms, times=asked.times)
+            lanes, batcher = loaded.lanes, self._batcher
+            if asked.bulk:
+                lanes, batcher = loaded.bulk, self._bulk
+            made = await drive(steps, lanes, batcher, asked.terms, times=asked.times)
             piece.done.set_result(made[0])
         finally:
             piece.done.cancel()  # which does nothing to what has succeeded

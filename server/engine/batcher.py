@@ -208,7 +208,7 @@ class Batcher:
 
         return loop.call_later(max(0.0, deadline - time.monotonic()), expire)
 
-    def _enqueue(self, lane: Lane, items: Sequence[Item], priority: float) -> None:
+    def _enqueue(self, lane: Lane, items: Sequence[Item], priority: int) -> None:
         for item in items:
             lane.add(item, priority)
         self._settle(lane)
@@ -223,7 +223,9 @@ class Batcher:
             self._busy[lane] = None
         else:
             self._busy.pop(lane, None)
-        self._observer.waiting(lane.model, lane.count)
+        if change := lane.count - lane.told:
+            lane.told = lane.count
+            self._observer.waiting(lane.model, change)
 
     def _dispatch(self) -> None:
         """Start batches while there are calls and free slots."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from foretoken.errors import DeadlineExceeded, InvalidInput
 from foretoken.models.contract import Array, Arrays, Graph
@@ -83,13 +83,18 @@ class Lane:
     run: Run
     limits: Limits = Limits()
     cost: Cost = field(default_factory=Cost)
-    waiting: dict[float, dict[Item, None]] = field(default_factory=dict)  # by priority, in order
+    waiting: dict[int, dict[Item, None]] = field(default_factory=dict)  # by priority, in order
     count: int = 0  # of waiting calls
     tokens: int = 0  # of waiting calls, without padding
+    told: int = 0  # waiting calls that the observer has heard of
 
     def __post_init__(self) -> None:
         self._taken = (*self.graph.inputs, *self.graph.reads)
         self._reads = [tensor.name for tensor in self.graph.reads]
+
+    def beside(self) -> Lane:
+        """A lane of the same graph for calls that wait, and are paid for, apart."""
+        return replace(self, cost=Cost(), waiting={}, count=0, tokens=0, told=0)
 
     def measure(self, inputs: Arrays) -> batches.Sizes:
         """Lengths of a call's letters.
@@ -119,13 +124,13 @@ class Lane:
         extent, tokens, state = Extent.of(sizes), self.weigh(sizes), tuple(map(id, reads))
         return Item(inputs, state, sizes, extent, tokens, copied, deadline, time.monotonic(), done)
 
-    def add(self, item: Item, priority: float) -> None:
+    def add(self, item: Item, priority: int) -> None:
         """Let an item wait."""
         self.waiting.setdefault(priority, {})[item] = None
         self.count += 1
         self.tokens += item.tokens
 
-    def remove(self, item: Item, priority: float) -> None:
+    def remove(self, item: Item, priority: int) -> None:
         """Take an item out; nothing happens if it is not there."""
         queue = self.waiting.get(priority)
         if queue is None or queue.pop(item, self) is self:
@@ -135,7 +140,7 @@ class Lane:
         self.count -= 1
         self.tokens -= item.tokens
 
-    def first(self) -> tuple[float, float] | None:
+    def first(self) -> tuple[int, float] | None:
         """Rank of the most urgent waiting call: minus its priority, then when it arrived."""
         if not self.waiting:
             return None
@@ -145,7 +150,7 @@ class Lane:
     def take(self, now: float) -> list[Item]:
         """The next batch, taken out of the queue; calls that would end too late fail instead."""
         first: Item | None = None
-        others: list[tuple[Item, float]] = []
+        others: list[tuple[Item, int]] = []
         latest = now + self.cost.sure(self.tokens)  # when any of them alone would end
         for priority in sorted(self.waiting, reverse=True):
             for item in list(self.waiting[priority]):

@@ -119,11 +119,9 @@ class Metrics:
         """A version could not be loaded; whatever served before goes on serving."""
         self._model(model).count("foretoken_model_load_failures_total")
 
-    def waiting(self, model: str, calls: int) -> None:
-        """So many calls wait for the model now."""
-        counts = self._models.get(model) or self._model(model)
-        if counts is not self._other:  # several models would overwrite one another
-            counts.waiting[0] = calls
+    def waiting(self, model: str, change: int) -> None:
+        """So many more calls wait for the model, or fewer."""
+        (self._models.get(model) or self._model(model)).waiting[0] += change
 
     def context(self, model: str, lookup: Lookup) -> None:
         """A request's training set was looked for among the contexts."""

@@ -27,6 +27,7 @@ class Loaded:
         predictor: request logic.
         executable: runs the graphs.
         lanes: where calls of each graph wait, by its name.
+        bulk: where those of large requests wait, apart.
         config: of the model.
     """
 
@@ -36,6 +37,7 @@ class Loaded:
     predictor: Predictor
     executable: Executable
     lanes: Mapping[str, Lane]
+    bulk: Mapping[str, Lane] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
 
 

@@ -44,7 +44,7 @@ def shown(counted: Metrics) -> dict[tuple[str, ...], float]:
 def unary(counted: Metrics) -> None:
     """What is heard of one unary call that had a batch to itself."""
     counted.waiting("lcpfn", 1)
-    counted.waiting("lcpfn", 0)
+    counted.waiting("lcpfn", -1)
     counted.batch(BATCH)
     counted.served(SERVED)
     counted.rpc(INFER, "lcpfn", "OK", 0.007, 0.0003)
@@ -102,7 +102,7 @@ def test_gauges_say_what_is_there_now():
     counted.unloaded("lcpfn", 2)
     counted.unloaded("lcpfn", 7)  # was never held
     counted.waiting("lcpfn", 9)
-    counted.waiting("lcpfn", 4)
+    counted.waiting("lcpfn", -5)
     counted.stream(INFER, 1)
     counted.stream(INFER, 1)
     counted.stream(INFER, -1)
@@ -333,7 +333,7 @@ def test_names_of_models_are_bounded():
     assert len(named) == 21
     assert found["foretoken_requests_total", "other", "ok"] == 480
     assert found["foretoken_loaded_versions", "other"] == 0
-    assert found["foretoken_calls_waiting", "other"] == 0
+    assert found["foretoken_calls_waiting", "other"] == 480
 
 
 def test_names_that_callers_make_up_are_no_labels():

@@ -1,4 +1,4 @@
-"""Text requests: in pieces, short ones first, and no text twice at a time."""
+"""Text requests: long ones in pieces apart from short ones, and no text twice at a time."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Model:
 
     Attributes:
         computed: the texts of each run.
+        running: the thread of each.
         seconds: that one takes.
         held: runs wait until it is set.
     """
@@ -39,6 +40,7 @@ class Model:
     def __init__(self) -> None:
         self.computed: list[list[int]] = []
         self.asked: list[TextRequest] = []
+        self.running: list[str] = []
         self.seconds = 0.0
         self.held = threading.Event()
         self.held.set()
@@ -57,6 +59,7 @@ class Model:
         return TextReply(vectors, np.array([len(text) for text in read]), cut)
 
     def run(self, graph, inputs):
+        self.running.append(threading.current_thread().name)
         self.held.wait(10)
         time.sleep(self.seconds)
         x = inputs["x"]
@@ -71,8 +74,8 @@ async def texts(model, queue=1 << 12, batch_tokens=100, slots=1):
     # Costs are known and not small, so that nothing runs in the event loop.
     lane.cost.learn(1, 0.01)
     loaded = Loaded(model, lane)
-    with ThreadPoolExecutor(slots) as pool:
-        owner = Texts(Batcher(slots, pool), slots)
+    with ThreadPoolExecutor(slots, "run") as pool, ThreadPoolExecutor(slots, "bulk") as behind:
+        owner = Texts(Batcher(slots, pool), Batcher(slots, behind), slots)
 
         async def answer(*given, terms=None, **fields):
             request = TextRequest(tuple(given), **fields)
@@ -89,6 +92,7 @@ async def texts(model, queue=1 << 12, batch_tokens=100, slots=1):
 class Loaded:
     def __init__(self, model, lane):
         self.predictor, self.lanes = model, {"forward": lane}
+        self.bulk = {"forward": lane.beside()}
         self.version = SimpleNamespace(name="toy")
 
 
@@ -236,21 +240,38 @@ async def test_whoever_waits_keeps_to_the_own_deadline():
 
 
 @awaited
-async def test_short_requests_overtake_long_ones():
+async def test_short_requests_wait_for_no_long_one():
     model = Model()
-    model.seconds = 0.002
+    model.held.clear()
     given = [f"{i:04}" * 20 for i in range(2000)]
     async with texts(model) as ours:
         long = asyncio.create_task(ours.answer(*given))
-        await until(lambda: model.computed)
-        waits = []
-        for i in range(10):
-            began = len(model.computed)
-            await ours.answer(f"short {i}")
-            waits.append(len(model.computed) - began)
+        bulk = ours.loaded.bulk["forward"]
+        await until(lambda: bulk.count)  # the one thread of long ones is busy
+        short = asyncio.create_task(ours.answer("short"))
+        await until(lambda: len(model.running) == 2)
+        behind, ahead = model.running
+        assert behind.startswith("bulk")
+        assert ahead.startswith("run")
+        model.held.set()
+        assert (await short).vectors.tolist() == expected("short")
         assert not long.done()
-        assert max(waits) <= 3, "what runs, the short one, and what may have begun meanwhile"
         assert (await long).vectors.tolist() == expected(*given)
+
+
+@awaited
+async def test_long_requests_are_not_starved_by_short_ones():
+    model = Model()
+    model.seconds = 0.001
+    given = [f"{i:04}" * 20 for i in range(500)]
+    async with texts(model) as ours:
+        long = asyncio.create_task(ours.answer(*given))
+        asked = 0
+        while not long.done():
+            await asyncio.gather(*(ours.answer(f"{asked} {i}") for i in range(50)))
+            asked += 50
+        assert (await long).vectors.tolist() == expected(*given)
+        assert asked > 100
 
 
 @awaited
@@ -258,7 +279,7 @@ async def test_a_long_request_has_few_calls_waiting():
     model = Model()
     given = [f"{i:04}" * 20 for i in range(3000)]
     async with texts(model, queue=300) as ours:
-        lane = ours.loaded.lanes["forward"]
+        lane = ours.loaded.bulk["forward"]
         most = 0
         long = asyncio.create_task(ours.answer(*given))
         while not long.done():
@@ -274,7 +295,7 @@ async def test_what_has_begun_waits_for_room_and_what_has_not_is_refused():
     model.held.clear()
     given = [f"{i:04}" * 20 for i in range(400)]
     async with texts(model, queue=140) as ours:
-        lane = ours.loaded.lanes["forward"]
+        lane = ours.loaded.bulk["forward"]
         crowd = asyncio.create_task(ours.answer(*[f"crowd {i}" for i in range(128)]))
         await until(lambda: lane.count == 28)  # behind a batch of a hundred
         with pytest.raises(Overloaded):
@@ -319,7 +340,7 @@ async def test_a_long_request_that_is_cancelled_leaves_nothing():
         long.cancel()
         with pytest.raises(asyncio.CancelledError):
             await long
-        lane = ours.loaded.lanes["forward"]
+        lane = ours.loaded.bulk["forward"]
         await until(lambda: lane.count == 0)
         assert ran(model) < 1000
 

@@ -51,8 +51,8 @@ class Heard:
     def shed(self, model, why):
         self.sheds.append((model, why))
 
-    def waiting(self, model, calls):
-        self.depth = calls
+    def waiting(self, model, change):
+        self.depth += change
 
 
 class Bench:
