@@ -83,7 +83,9 @@ def test_the_fused_kernel_has_the_gradients_of_the_reference():
 
 @pytest.mark.gpu
 def test_a_gpu_has_gradients_of_the_reference_under_autocast():
-    given = torch.randn(3, 2, 4, 90, 64, device="cuda", requires_grad=True)
+    given = torch.randn(3, 2, 4, 90, 64, device="cuda")
+    given[0] *= 64**-0.5  # else scores are so large that rounding them alone is 2 % of the gradient
+    given.requires_grad_()
     n = torch.tensor([30, 90], device="cuda")
     for real in (n, None):
         with torch.autocast("cuda", torch.bfloat16):
