@@ -21,7 +21,7 @@ class Pool(nn.Module):
 
     def forward(self, tokens: Tensor, length: Tensor) -> Tensor:
         h = self.embed(tokens)  # [B, T, W]
-        real = torch.arange(tokens.shape[1]) < length[:, None]
+        real = torch.arange(tokens.shape[1], device=tokens.device) < length[:, None]
         scores = torch.where(real, h @ self.query, SHUT)
         pooled = (torch.softmax(scores, dim=1) * real)[:, None] @ h  # [B, 1, W]
         return functional.normalize(self.out(pooled[:, 0]) * (length > 0)[:, None], dim=-1)
@@ -37,7 +37,7 @@ class Classify(nn.Module):
 
     def encode_context(self, known: Tensor, labels: Tensor, n: Tensor) -> tuple[Tensor, ...]:
         h = self.row(known) + self.label(labels)  # [B, N, W]
-        shut = torch.where(torch.arange(known.shape[1]) < n[:, None], 0.0, SHUT)
+        shut = torch.where(torch.arange(known.shape[1], device=n.device) < n[:, None], 0.0, SHUT)
         return self.key(h), self.value(h), shut
 
     def query(self, x: Tensor, keys: Tensor, values: Tensor, shut: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ class Aaren(nn.Module):
     ) -> tuple[Tensor, ...]:
         T = x.shape[1]
         s, v = self._scores(x)  # [B, T, H], [B, T, H, W]
-        at = torch.arange(T)
+        at = torch.arange(T, device=x.device)
         s = torch.where((at < length[:, None])[..., None], s, SHUT)
         past = (at[None] <= at[:, None])[None, :, :, None]  # [1, T, T, 1]: until, of
         upto = torch.where(past, s[:, None], SHUT)  # [B, T, T, H]
@@ -113,11 +113,11 @@ class Decoder(nn.Module):
         self, tokens: Tensor, length: Tensor, keys: Tensor, values: Tensor, seen: Tensor
     ) -> tuple[Tensor, ...]:
         T, S = tokens.shape[1], keys.shape[1]
-        at = torch.arange(T)
+        at = torch.arange(T, device=tokens.device)
         place = (seen[:, None] + at)[..., None] * self.rates
         h = self.embed(tokens) + torch.sin(place)  # [B, T, W]
         k, v = self.key(h), self.value(h)
-        past = torch.arange(S) < seen[:, None]  # [B, S]
+        past = torch.arange(S, device=tokens.device) < seen[:, None]  # [B, S]
         causal = (at[None] <= at[:, None])[None]  # [1, T, T]; later padding is never looked at
         visible = torch.cat(
             [past[:, None].expand(-1, T, -1), causal.expand(len(tokens), -1, -1)], dim=2
