@@ -29,6 +29,7 @@ __all__ = ["Texts"]
 
 R = TypeVar("R")
 
+WRITTEN = 4  # characters of a token, roughly
 TEXTS, CHARACTERS = 128, 1 << 14  # of a piece at most; a longer text is a piece of its own
 
 
@@ -188,9 +189,9 @@ async def _together(works: Sequence[Coroutine[Any, Any, R]]) -> list[R]:
 
 
 def _short(loaded: Loaded) -> int:
-    """Characters of requests that no long ones hold up: no more than a batch has tokens."""
+    """Characters of requests that no long ones hold up: about those of one batch's tokens."""
     limits = (lane.limits.batch_tokens for lane in loaded.lanes.values())
-    return min(limits, default=Limits.batch_tokens)
+    return WRITTEN * min(limits, default=Limits.batch_tokens)
 
 
 def _share(loaded: Loaded) -> int:
