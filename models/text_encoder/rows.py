@@ -9,6 +9,7 @@ heads of keys and values, D head width.
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
@@ -19,6 +20,9 @@ from foretoken.models.layers.gqa import attend
 
 __all__ = ["Packed", "Padded", "Rows", "rows_of"]
 
+# Up to so many tokens of a list, multiples of so many: oneDNN compiles a kernel for each length
+# that it meets, which takes as long as all products of a small batch.
+STEPS = ((64, 16), (1024, 64), (math.inf, 256))
 SHUT = -1e9  # added to scores of later tokens: their share is 0
 # Added to scores of padding. It repeats its row's first token (see ``Padded``), so its share is
 # that token's times e^-30, and what it adds to the row vanishes in float32. With less, CPUs would
@@ -45,7 +49,8 @@ class Rows(Protocol):
 class Padded:
     """All rows as long as the longest: N = T · B, the first token of each row, then the second, ...
 
-    In this order heads of all rows are matrices as they lie, and attention copies none of them.
+    In this order heads of all rows are matrices as they lie, and attention copies none of them. But
+    in exported graphs some tokens may follow that belong to no row (see ``STEPS``).
     Unless it is causal, padding repeats the first token of its row, place and all: then it has that
     token's keys and values in every layer.
 
@@ -57,6 +62,8 @@ class Padded:
 
     def __init__(self, length: Tensor, T: int, *, causal: bool) -> None:
         self._shape = (T, length.shape[0])
+        self._count = T * length.shape[0]
+        self._spare = 0 if torch.onnx.is_in_onnx_export() else _spare(self._count)
         self._length = length
         place = torch.arange(T, device=length.device)
         self._real = place < length[:, None]  # [B, T]
@@ -69,23 +76,25 @@ class Padded:
 
     def listed(self, x: Tensor) -> Tensor:
         """See ``Rows.listed``."""
-        return torch.where(self._real, x, x[:, :1]).t().flatten(0, 1)
+        listed = torch.where(self._real, x, x[:, :1]).t().flatten(0, 1)
+        return pad(listed, (0, self._spare)) if self._spare else listed
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """See ``Rows.attend``."""
         q, k, v = self._by_head(q, v.dtype), self._by_head(k, v.dtype), self._by_head(v, v.dtype)
         bias = self._bias.to(v.dtype)
         if torch.onnx.is_in_onnx_export():
-            seen = attend(q, k, v, bias)
-        else:
-            seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
-        return seen.permute(2, 0, 1, 3).flatten(0, 1)
+            return attend(q, k, v, bias).permute(2, 0, 1, 3).flatten(0, 1)
+        seen = scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
+        out = seen.new_zeros(self._count + self._spare, *q.shape[1::2])
+        out[: self._count].view(*self._shape, *q.shape[1::2]).copy_(seen.permute(2, 0, 1, 3))
+        return out
 
     def mean(self, h: Tensor) -> Tensor:
         """See ``Rows.mean``."""
         share = self._real / self._length.clamp(min=1)[:, None]
         # No matrix product: autocast would round it.
-        weighted: Tensor = share.t()[:, :, None] * h.view(*self._shape, -1)
+        weighted: Tensor = share.t()[:, :, None] * self._of_rows(h)
         return weighted.sum(0)
 
     def at(self, h: Tensor, index: Tensor) -> Tensor:
@@ -95,7 +104,12 @@ class Padded:
 
     def _by_head(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """[N, H, D] -> [B, H, T, D], a view but for the dtype."""
-        return x.view(*self._shape, *x.shape[1:]).permute(1, 2, 0, 3).to(dtype)
+        return self._of_rows(x).permute(1, 2, 0, 3).to(dtype)
+
+    def _of_rows(self, x: Tensor) -> Tensor:
+        """[N, ...] -> [T, B, ...]."""
+        own = x[: self._count] if self._spare else x
+        return own.view(*self._shape, *x.shape[1:])
 
 
 class Packed:
@@ -145,6 +159,12 @@ class Packed:
         if not len(h):
             return h.new_zeros(len(index), h.shape[-1])
         return h[(self._ends[:-1] + index).clamp(max=len(h) - 1)]
+
+
+def _spare(tokens: int) -> int:
+    """Tokens that are missing to the next length of ``STEPS``."""
+    step = next(step for most, step in STEPS if tokens <= most)
+    return -tokens % step
 
 
 def rows_of(length: Tensor, T: int, *, causal: bool) -> Rows:
