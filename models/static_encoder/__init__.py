@@ -45,11 +45,12 @@ class StaticEncoderFamily:
     recipe = Recipe(
         presets={
             "small": "256 dimensions; minutes on one CPU core; static-minilm",
-            "wide": "as many dimensions as the teacher has",
+            "wide": "as many dimensions as the teacher has; as long",
         },
         options=(
             Option("teacher", "", "Hugging Face folder of the text encoder to learn from"),
             Option("name", "", "what the model is called"),
+            Option("texts", 100_000, "texts of random tokens to learn from; 0: tokens alone"),
         ),
         run=_train,
         default="small",

@@ -18,7 +18,7 @@ class StaticEncoder(nn.Module):
     """A unit vector of each text; zeros for one whose tokens all weigh nothing.
 
     The table is int8, and ``scale`` is both what a row's numbers are multiplied by and how much its
-    token weighs: rare tokens weigh more, special ones nothing.
+    token weighs: signs weigh little, special ones nothing.
 
     Args:
         vocab: V.

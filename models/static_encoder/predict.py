@@ -9,7 +9,9 @@ from foretoken.models.layers.texts.tokens import tokens_of
 
 __all__ = ["predictor"]
 
+TOGETHER = 2048  # tokens of a call, whose rows then fit a core's cache
+
 
 def predictor(config: Config, weights: Arrays) -> TextPredictor:
     """Of a version; see ``tokens_of`` for errors."""
-    return TextPredictor(tokens_of(config, weights), Texts.of(config, config["width"]))
+    return TextPredictor(tokens_of(config, weights), Texts.of(config, config["width"]), TOGETHER)

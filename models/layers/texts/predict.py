@@ -1,6 +1,7 @@
-"""The request logic of text encoders: prompts, tokens, a call for each text, vectors as asked for.
+"""The request logic of text encoders: prompts, tokens, calls, vectors as asked for.
 
-Letters: n texts, W width of the vectors, d of their dimensions that are asked for.
+Letters: n texts, B texts of a call, T tokens of the longest of them, W width of the vectors, d of
+their dimensions that are asked for.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ class TextPredictor:
     Args:
         tokens: the tokenizer.
         texts: how texts reach the model.
+        together: tokens, padding included, up to which texts of much the same length share a call;
+            a text that has more has a call of its own. 0: all have. What an encoder computes for a
+            text costs far more than a call; a table's sum costs less, so calls are to be few.
     """
 
-    def __init__(self, tokens: Tokens, texts: Texts) -> None:
-        self._tokens, self._texts = tokens, texts
+    def __init__(self, tokens: Tokens, texts: Texts, together: int = 0) -> None:
+        self._tokens, self._texts, self._together = tokens, texts, together
 
     def predict(self, request: TextRequest, state: None = None) -> Steps:
-        """One call of ``forward`` for each different text.
+        """Calls of ``forward``; each different text is in one.
 
         Raises:
             InvalidInput: for dimensions that the model does not support, or a text that is too long
@@ -54,11 +58,12 @@ class TextPredictor:
         # Texts of much the same length follow each other, so batches need little padding.
         order = sorted(range(len(different)), key=lambda i: len(encoded.ids[i]))
         order = [i for i in order if len(encoded.ids[i])]  # no tokens: no direction
-        for start in range(0, len(order), ROUND):
-            mine = order[start : start + ROUND]
-            made = yield [_call(encoded.ids[i]) for i in mine]
-            for i, outputs in zip(mine, made, strict=True):
-                vectors[i] = outputs["embedding"][0]
+        groups = list(self._groups(order, encoded.ids))
+        for start in range(0, len(groups), ROUND):
+            mine = groups[start : start + ROUND]
+            made = yield [_call([encoded.ids[i] for i in group]) for group in mine]
+            for group, outputs in zip(mine, made, strict=True):
+                vectors[group] = outputs["embedding"]
         used = np.array([len(ids) for ids in encoded.ids], np.int64)
         if len(different) == len(request.texts):
             return TextReply(_shortened(vectors, d), used, encoded.cut)
@@ -77,6 +82,17 @@ class TextPredictor:
             ids += part.ids
             cut.append(part.cut)
         return Encoded(ids, np.concatenate(cut))
+
+    def _groups(self, order: Sequence[int], ids: Sequence[Array]) -> Iterator[list[int]]:
+        """Texts of each call, from texts by increasing length."""
+        group: list[int] = []
+        for i in order:
+            if group and (len(group) + 1) * len(ids[i]) > self._together:
+                yield group
+                group = []
+            group.append(i)
+        if group:
+            yield group
 
     def _dimensions(self, asked: int | None) -> int:
         accepted = self._texts.dimensions
@@ -106,8 +122,15 @@ class TextPredictor:
         )
 
 
-def _call(ids: Array) -> Call:
-    return Call("forward", {"ids": ids[None], "length": np.array([len(ids)], np.int64)})
+def _call(texts: Sequence[Array]) -> Call:
+    """Of texts by increasing length: ids [B, T], lengths [B]."""
+    length = np.array([len(own) for own in texts], np.int64)
+    if len(texts) == 1:
+        return Call("forward", {"ids": texts[0][None], "length": length})
+    ids = np.zeros((len(texts), len(texts[-1])), np.int64)
+    for row, own in zip(ids, texts, strict=True):
+        row[: len(own)] = own
+    return Call("forward", {"ids": ids, "length": length})
 
 
 def _pieces(texts: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -14,7 +14,9 @@ from transformers import BertConfig, BertModel
 from foretoken.errors import AlreadyExists, InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.static_encoder import FAMILY
+from foretoken.models.static_encoder.distil import distilled, taught
 from foretoken.models.static_encoder.model import StaticEncoder
+from foretoken.models.static_encoder.pseudo import Vocabulary, draw
 from foretoken.models.tasks import TextRequest
 from foretoken.server.engine.drive import alone
 from foretoken.server.publish import publish
@@ -54,7 +56,7 @@ def teacher(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_folder(teacher, tmp_path_factory):
     out = tmp_path_factory.mktemp("run")
-    options = {"teacher": str(teacher), "name": "static-tiny"}
+    options = {"teacher": str(teacher), "name": "static-tiny", "texts": 0}
     FAMILY.recipe.run("wide", options, out, None)
     return out
 
@@ -92,7 +94,7 @@ def test_a_vector_is_the_weighted_sum_of_its_tokens_rows():
 
 
 def test_tokens_keep_their_teachers_directions_to_each_other(teacher, embed):
-    """In as many dimensions as the teacher has, projection only turns what is centred."""
+    """Without texts, in as many dimensions as the teacher has, what is centred is only turned."""
     model = BertModel.from_pretrained(teacher)
     ids = torch.tensor([[1, i, 2] for i in range(len(WORDS))])
     with torch.no_grad():
@@ -104,7 +106,7 @@ def test_tokens_keep_their_teachers_directions_to_each_other(teacher, embed):
     np.testing.assert_allclose(made @ made.T, (words @ words.T).numpy(), rtol=0, atol=0.02)
 
 
-def test_special_tokens_weigh_nothing_and_rare_ones_more(embed):
+def test_special_tokens_weigh_nothing_and_all_others_something(embed):
     scale = embed.weights["scale"]
     rows = np.abs(embed.weights["table"].astype(float)).max(1)
     assert (scale[:3] == 0).all()
@@ -127,6 +129,48 @@ def test_order_does_not_matter_and_company_changes_nothing(embed):
     np.testing.assert_allclose(np.linalg.norm(together.vectors, axis=1), 1, rtol=1e-6)
 
 
+def test_texts_bring_the_table_nearer_to_the_teacher(teacher):
+    """On texts of another seed than those that it learned from."""
+    taught_by = taught(teacher)
+    words = np.arange(3, len(WORDS))
+    none = words[:0]
+    drawn = draw(Vocabulary(words, none, none, none), torch.eye(len(WORDS)), 200, 7)
+    texts = np.split(drawn.ids, np.cumsum(drawn.lengths)[:-1])
+    wanted = _vectors(taught_by.module, texts)
+
+    def agreement(count):
+        table, scale = distilled(taught_by, 0, count)
+        rows = (table.double() * scale.double()[:, None]).numpy()
+        made = np.array([rows[ids].sum(0) for ids in texts])
+        # The table is turned, so cosines between texts are compared.
+        return np.corrcoef(_cosines(made), _cosines(wanted - wanted.mean(0)))[0, 1]
+
+    assert agreement(20_000) > agreement(0) + 0.05
+
+
+def test_equal_runs_learn_equal_tables(teacher, tmp_path):
+    options = {"teacher": str(teacher), "name": "", "texts": 300}
+    heard = []
+    for name in ("a", "b"):
+        FAMILY.recipe.run("wide", options, tmp_path / name, lambda done, _: heard.append(done))
+    made = [(tmp_path / name / "artefact" / WEIGHTS).read_bytes() for name in ("a", "b")]
+    assert made[0] == made[1]
+    half = len(heard) // 2
+    assert heard[:half] == sorted(heard[:half])
+    assert heard[-1] == pytest.approx(1)
+
+
+def _vectors(module, texts):
+    with torch.no_grad():
+        made = [module(torch.tensor([[1, *t, 2]]), torch.tensor([len(t) + 2])) for t in texts]
+    return torch.cat(made).double().numpy()
+
+
+def _cosines(vectors):
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+
+
 def test_what_is_learned_says_from_whom(run_folder, teacher):
     made = Artefact.read(run_folder / "artefact")
     assert made.training["name"] == "static-tiny"
@@ -138,10 +182,12 @@ def test_what_is_learned_says_from_whom(run_folder, teacher):
 def test_what_cannot_be_learned_from_is_refused(teacher, run_folder, tmp_path):
     learn = FAMILY.recipe.run
     with pytest.raises(InvalidInput, match="which model is to be the teacher"):
-        learn("small", {"teacher": "", "name": ""}, tmp_path, None)
+        learn("small", {"teacher": "", "name": "", "texts": 0}, tmp_path, None)
     with pytest.raises(InvalidInput, match="16 dimensions, not 256"):
-        learn("small", {"teacher": str(teacher), "name": ""}, tmp_path, None)
+        learn("small", {"teacher": str(teacher), "name": "", "texts": 0}, tmp_path, None)
+    with pytest.raises(InvalidInput, match="texts=-1"):
+        learn("wide", {"teacher": str(teacher), "name": "", "texts": -1}, tmp_path, None)
     with pytest.raises(AlreadyExists):
-        learn("wide", {"teacher": str(teacher), "name": ""}, run_folder, None)
+        learn("wide", {"teacher": str(teacher), "name": "", "texts": 0}, run_folder, None)
     with pytest.raises(InvalidInput):
-        learn("wide", {"teacher": str(tmp_path), "name": ""}, tmp_path / "out", None)
+        learn("wide", {"teacher": str(tmp_path), "name": "", "texts": 0}, tmp_path / "out", None)

@@ -25,17 +25,21 @@ TEXTS = Texts(
 
 
 def answer(asked: Call) -> dict[str, np.ndarray]:
-    """A unit vector that tells the tokens apart."""
-    rng = np.random.default_rng([int(i) for i in asked.inputs["ids"][0]])
-    vector = rng.standard_normal((1, W)).astype(np.float32)
-    return {"embedding": vector / np.linalg.norm(vector)}
+    """Unit vectors that tell the tokens of each row apart."""
+    made = []
+    for ids, length in zip(asked.inputs["ids"], asked.inputs["length"], strict=True):
+        assert not ids[length:].any()
+        rng = np.random.default_rng([int(i) for i in ids[:length]])
+        made.append(rng.standard_normal(W))
+    vectors = np.array(made, np.float32)
+    return {"embedding": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)}
 
 
 class Driven:
     """Drives a predictor by hand; ``rounds`` holds its calls, ``hosts`` counts work in threads."""
 
-    def __init__(self, texts: Texts = TEXTS) -> None:
-        self.predictor = TextPredictor(ByteTokens(LIMIT), texts)
+    def __init__(self, texts: Texts = TEXTS, together: int = 0) -> None:
+        self.predictor = TextPredictor(ByteTokens(LIMIT), texts, together)
         self.rounds: list[list[Call]] = []
         self.hosts = 0
 
@@ -68,6 +72,25 @@ def test_each_text_is_a_call_of_one_row():
     assert all(call.inputs[name].dtype == np.int64 for call in calls for name in call.inputs)
     np.testing.assert_array_equal(reply.tokens, [4, 3])
     assert reply.vectors.dtype == np.float32
+
+
+def test_texts_share_calls_of_so_many_tokens_where_a_call_costs_more_than_a_text():
+    texts = ["a" * n for n in (9, 1, 3, 2, 10, 0, 5)]
+    driven = Driven(together=14)
+    reply, wanted = driven(*texts, prompt=""), Driven()(*texts, prompt="")
+    np.testing.assert_array_equal(reply.vectors, wanted.vectors)
+    np.testing.assert_array_equal(reply.tokens, wanted.tokens)
+    (calls,) = driven.rounds
+    # Lengths with both ends: 2, 3, 4, 5, 7, 11, 12.
+    assert [call.inputs["length"].tolist() for call in calls] == [[2, 3, 4], [5, 7], [11], [12]]
+    assert all(call.inputs["ids"].size <= 14 for call in calls)
+    assert all(call.inputs[name].dtype == np.int64 for call in calls for name in call.inputs)
+
+
+def test_a_text_that_is_longer_than_a_calls_share_has_one_of_its_own():
+    driven = Driven(together=4)
+    driven("aaaaaa", "a", "aaaaa", prompt="")
+    assert [call.inputs["ids"].shape for call in driven.rounds[0]] == [(1, 3), (1, 7), (1, 8)]
 
 
 def test_equal_texts_are_computed_once_and_answered_each():
