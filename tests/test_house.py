@@ -46,6 +46,7 @@ LATE = {
     "models/fastrp/walk.py": {"scipy"},  # the same
     "models/layers/hf/tokenizer.py": {"tokenizers"},  # of versions that bring a tokenizer
     "models/static_encoder/distil.py": {"tokenizers"},  # to distil
+    "models/static_encoder/pseudo.py": {"tokenizers"},  # the same
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
     "models/tabpfn/ways.py": {"scipy"},  # the same: ranks as normal scores
     "models/tabpfn/v1.py": {"sklearn"},  # the same: the release's transform is scikit-learn's
