@@ -78,7 +78,7 @@ def main() -> None:
 def docstrings(count: int) -> tuple[list[str], list[str]]:
     """First lines, and what follows each, of ``count`` docstrings that are unlike each other."""
     found: dict[str, str] = {}
-    for said in _documented():
+    for said in documented():
         line, _, body = inspect.cleandoc(said).partition("\n")
         if len(line.split()) >= WORDS[0] and len(body.split()) >= WORDS[1]:
             found.setdefault(line.strip(), " ".join(body.split()))
@@ -87,7 +87,8 @@ def docstrings(count: int) -> tuple[list[str], list[str]]:
     return [lines[i] for i in order], [found[lines[i]] for i in order]
 
 
-def _documented() -> Iterator[str]:
+def documented() -> Iterator[str]:
+    """Docstrings of the modules of Python's library, of what they define, and of its methods."""
     for name in sorted(sys.stdlib_module_names):
         if name.startswith("_") or name in {"antigravity", "this", "idlelib"}:
             continue

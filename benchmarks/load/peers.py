@@ -22,6 +22,9 @@ ABSENT = "peers are not installed; `python -m benchmarks.load.peers` installs th
 PACKAGES = {
     "mlserver": ("mlserver==1.7.1",),
     "pecanpy": ("pecanpy==2.0.9",),
+    "sentence-transformers": ("sentence-transformers==6.2.0", "torch==2.13.0"),
+    # The newest that optimum, which exports its graph, goes with.
+    "sentence-transformers-onnx": ("sentence-transformers[onnx]==5.7.0", "torch==2.13.0"),
     "tritonclient": ("tritonclient[grpc]==2.46.0", "nvidia-cuda-runtime-cu12"),
 }
 LIBRARIES = HOME / "lib"
