@@ -3,7 +3,7 @@
     python -m benchmarks.embedding_load [--seconds S]
 
 A server on one core has all-MiniLM-L6-v2, imported as people do. Queries of 3 to 20 tokens come
-alone, a text a call; other calls bring 200 texts of about a hundred tokens and more. The capacity
+alone, a text a call; other calls bring 200 texts of 60 to 200 tokens. The capacity
 is what closed loops of each kind reach alone, measured first. Then calls arrive by Poisson
 processes whatever became of the earlier ones: queries alone, at a tenth of their capacity
 ("unloaded") and at three; at 60 %, half of it from each kind ("mixed"); and at 300 %, again half
@@ -40,7 +40,7 @@ from foretoken.proto import embeddings as wire
 EMBED = "/foretoken.v1.Embeddings/Embed"
 MODEL = "minilm"
 QUERIES = 512  # different ones
-SHORT, LONG = (3, 20), 100  # tokens of a query, least and most; least tokens of a long text
+SHORT, LONG = (3, 20), (60, 200)  # tokens of a query, and of a long text: least and most
 TEXTS, CALLS = 200, 8  # of a long call; different ones
 CALM, BUSY, TIMES = 0.1, 0.6, 3.0  # of the capacity
 DEADLINES = {"queries": 1.0, "long": 20.0}
@@ -66,7 +66,7 @@ def texts() -> tuple[list[str], list[list[str]]]:
     given = corpus.texts(8 * TEXTS * CALLS)
     counts = tokens(minilm(), given).all
     queries = [t for t, n in zip(given, counts, strict=True) if SHORT[0] <= n <= SHORT[1]]
-    long = [t for t, n in zip(given, counts, strict=True) if n >= LONG]
+    long = [t for t, n in zip(given, counts, strict=True) if LONG[0] <= n <= LONG[1]]
     calls = min(CALLS, len(long) // TEXTS)
     return queries[:QUERIES], [long[i * TEXTS : (i + 1) * TEXTS] for i in range(calls)]
 
@@ -137,14 +137,18 @@ def capacities(server: Server, loads: Loads) -> dict[str, float]:
 
 
 def under(
-    server: Server, loads: Loads, rates: Mapping[str, float], seconds: float
+    server: Server,
+    loads: Loads,
+    rates: Mapping[str, float],
+    seconds: float,
+    deadlines: Mapping[str, float] = DEADLINES,
 ) -> dict[str, Any]:
     """What becomes of calls that arrive at these rates, by kind; and of the server meanwhile."""
     before = server.watched.memory()
     with watched(server) as seen, ExitStack() as stack:
         running = {
             kind: stack.enter_context(
-                generating(job(server, getattr(loads, kind), rate, seconds, DEADLINES[kind]))
+                generating(job(server, getattr(loads, kind), rate, seconds, deadlines[kind]))
             )
             for kind, rate in rates.items()
         }

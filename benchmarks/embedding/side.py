@@ -1,12 +1,13 @@
-"""One side of a comparison, a process of its own: ``python side.py KIND THREADS ARGUMENT ...``.
+"""One side of a comparison, a process of its own: ``python side.py KIND CORES ARGUMENT ...``.
 
 KIND is "torch" or "onnx" (sentence-transformers, in an environment without anything of ours), or
-"ours". It is told of files with texts, a JSON line each on standard input, and answers with what it
+"ours"; CORES are numbers between commas. It is told of files with texts, a JSON line each on standard input, and answers with what it
 took to embed them, a JSON line each on standard output.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,7 +20,8 @@ import numpy as np
 LEAST = 0.5  # seconds that a measurement takes: what is quicker is done again and again
 WARM = 64  # texts before anything is measured
 
-Embed = Callable[[Sequence[str]], Any]  # -> vectors [N, D]
+# -> vectors [N, D], and the share of computed tokens that are real, where that is known
+Embed = Callable[[Sequence[str]], tuple[Any, float | None]]
 Ways = dict[str, Embed]  # how a side may be run, by name
 
 
@@ -28,10 +30,10 @@ def main() -> None:
 
     The first line told has the names of the ways.
     """
-    kind, threads, *arguments = sys.argv[1:]
+    kind, cores, *arguments = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries print
-    ways = KINDS[kind](int(threads), *arguments)
+    ways = KINDS[kind](on(cores), *arguments)
 
     def say(what: Any) -> None:
         answers.write(json.dumps(what) + "\n")
@@ -51,14 +53,28 @@ def main() -> None:
         say(taken)
 
 
+def on(cores: str) -> int:
+    """Run on these cores only; how many there are.
+
+    ONNX Runtime is loaded before: where it finds a single core then, it does without the tiles of
+    processors that have them (AMX), and products of bytes take three times as long.
+    """
+    with contextlib.suppress(ImportError):
+        import onnxruntime  # noqa: F401, PLC0415
+    chosen = [int(core) for core in cores.split(",")]
+    os.sched_setaffinity(0, chosen)
+    return len(chosen)
+
+
 def timed(embed: Embed, texts: Sequence[str]) -> tuple[dict[str, float], Any]:
     """Seconds for all texts, by the clock and of the processor."""
     wall, cpu, passes = time.perf_counter(), time.process_time(), 0
     while not passes or time.perf_counter() - wall < LEAST:
-        vectors = embed(texts)
+        vectors, real = embed(texts)
         passes += 1
     spent, worked = time.perf_counter() - wall, time.process_time() - cpu
-    return {"seconds": spent / passes, "cpu_seconds": worked / passes}, vectors
+    taken = {"seconds": spent / passes, "cpu_seconds": worked / passes}
+    return taken if real is None else {**taken, "real": real}, vectors
 
 
 def _torch(threads: int, folder: str, dtype: str) -> Ways:
@@ -97,7 +113,16 @@ def _onnx(threads: int, folder: str, *files: str) -> Ways:
 
 
 def _encode(model: Any, batch: int) -> Embed:
-    return lambda texts: model.encode(list(texts), batch_size=batch, show_progress_bar=False)
+    def embed(texts: Sequence[str]) -> tuple[Any, float]:
+        masks: list[Any] = []
+        hook = model[0].register_forward_pre_hook(
+            lambda _, given: masks.append(given[0]["attention_mask"])
+        )
+        vectors = model.encode(list(texts), batch_size=batch, show_progress_bar=False)
+        hook.remove()
+        return vectors, sum(int(m.sum()) for m in masks) / sum(m.numel() for m in masks)
+
+    return embed
 
 
 def _exported(_threads: int, folder: str, out: str) -> Ways:
@@ -119,7 +144,8 @@ def _ours(_threads: int, data_dir: str, model: str) -> Ways:
     """A plane in this process, as a server has one; it takes the cores that it may run on."""
     from foretoken import Embedder  # noqa: PLC0415
 
-    return {"": Embedder(model, data_dir=data_dir).embed}
+    embedder = Embedder(model, data_dir=data_dir)
+    return {"": lambda texts: (embedder.embed(texts), None)}
 
 
 BATCHES = (8, 32, 64)

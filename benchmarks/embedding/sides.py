@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.embedding import side
 from benchmarks.load import peers
-from benchmarks.load.processes import ROOT, pinned
+from benchmarks.load.processes import CORES, ROOT
 from foretoken.models import catalog
 from foretoken.models.artefact import Artefact
 from foretoken.server.publish import publish
@@ -73,7 +73,7 @@ def _distilled(teacher: Path, out: Path) -> Artefact:
 
 @dataclass(frozen=True)
 class Command:
-    """What starts a side: the interpreter, and arguments before and after the threads."""
+    """What starts a side: the interpreter, and arguments before and after the cores."""
 
     python: Path
     before: Sequence[str | Path]
@@ -93,7 +93,7 @@ def commands(teacher: Path, data_dir: Path, ours: dict[str, str], out: Path) -> 
     torch, onnx = (peers.HOME / name / "bin" / "python" for name in (TORCH, ONNX))
     script = side.__file__
     given = subprocess.DEVNULL
-    exporting: list[str | Path] = [onnx, script, "export", "1", teacher, out]
+    exporting: list[str | Path] = [onnx, script, "export", str(CORES[0]), teacher, out]
     subprocess.run(exporting, check=True, stdin=given, stdout=given, stderr=given)
     mine = (Path(sys.executable), ["-m", side.__name__, "ours"])
     return {
@@ -109,11 +109,11 @@ class Side:
     """A side that runs on some cores, with a thread for each."""
 
     def __init__(self, command: Command, cores: Sequence[int]) -> None:
-        threads = str(len(cores))
+        threads, chosen = str(len(cores)), ",".join(map(str, cores))
         env = {"OMP_NUM_THREADS": threads, "RAYON_NUM_THREADS": threads, "HF_HUB_OFFLINE": "1"}
-        arguments = [command.python, *command.before, threads, *command.after]
+        arguments = [command.python, *command.before, chosen, *command.after]
         self._process = subprocess.Popen(
-            pinned(arguments, cores),
+            [*map(str, arguments)],
             cwd=ROOT,
             env={**os.environ, **env},
             stdin=subprocess.PIPE,

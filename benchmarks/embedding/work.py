@@ -55,7 +55,7 @@ def flops(shape: Shape, read: Counts) -> float:
 
 
 def rates(shape: Shape, threads: int) -> dict[str, float]:
-    """Operations per second of the matrices in each precision, with what computes ours in it, at best."""
+    """Operations per second of the matrices in each precision, by what computes ours, at best."""
     return {
         "float32": _best(shape, gemm, threads),
         "int8": _best(shape, _int8, threads),
