@@ -50,7 +50,7 @@ LOOP = 16  # callers of the closed loop
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=30.0, help="of the mixed load")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of the mixed load")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         imported(Path(folder) / "data", minilm())
@@ -100,11 +100,11 @@ def measured(server: Server, loads: Loads, seconds: float) -> dict[str, Any]:
     """All figures of a server that is idle."""
     capacity = capacities(server, loads)
     shares: dict[str, tuple[dict[str, float], float]] = {
-        "unloaded": ({"queries": CALM}, seconds / 2),
-        "alone": ({"queries": BUSY / 2}, seconds / 3),
+        "unloaded": ({"queries": CALM}, seconds / 3),
+        "alone": ({"queries": BUSY / 2}, seconds / 4),
         "mixed": (dict.fromkeys(capacity, BUSY / 2), seconds),
-        "overload": (dict.fromkeys(capacity, TIMES / 2), seconds / 2),
-        "flood": ({"queries": TIMES}, seconds / 5),
+        "overload": (dict.fromkeys(capacity, TIMES / 2), seconds / 4),
+        "flood": ({"queries": TIMES}, seconds / 8),
         "after": ({"queries": BUSY / 2}, seconds / 10),
     }
     found = {
@@ -225,7 +225,7 @@ def show(result: Mapping[str, Any]) -> None:
     capacity = result["capacity_per_s"]
     print(
         f"capacity: {capacity['queries']:.0f} queries/s, or {capacity['long']:.2f} calls/s of "
-        f"{TEXTS} long texts\n{'':>18} {'offered':>8} {'answered':>8} {'p50 ms':>8} {'p99 ms':>8} "
+        f"{TEXTS} long texts\n{'':>18} {'calls':>6} {'offered':>8} {'answered':>8} {'p50 ms':>8} {'p99 ms':>8} "
         f"{'refused':>8} {'in ms':>7} {'p99':>7} {'waiting':>8} {'MiB':>6}"
     )
     for name in ("unloaded", "alone", "mixed", "overload", "flood", "after"):
@@ -233,7 +233,7 @@ def show(result: Mapping[str, Any]) -> None:
         for kind in (k for k in DEADLINES if k in row):
             each = row[kind]
             print(
-                f"{name + ', ' + kind:>18} {row['offered']:8.2f} {row['answered']:8.2f} "
+                f"{name + ', ' + kind:>18} {each['calls']:6} {row['offered']:8.2f} {row['answered']:8.2f} "
                 f"{each['p50']:8.1f} {each['p99']:8.1f} {each['refused_share']:8.2f} "
                 f"{each['refused_ms']['p50']:7.1f} {each['refused_ms']['p99']:7.1f} "
                 f"{row['most_waiting']:8.0f} {row['rss_mib']['highest']:6.0f}"

@@ -1,17 +1,19 @@
 """Texts per second, beside sentence-transformers on the same weights: torch, and its ONNX backend.
 
-    python -m benchmarks.embeddings [--texts N] [--rounds N] [--cores 1,2] [--only NAME ...]
+    python -m benchmarks.embeddings [--texts N] [--rounds N] [--cores 1,2]
 
 The weights are those of all-MiniLM-L6-v2; the texts are of mixed length, from the documentation on
 this machine (``embedding.corpus``). Every side is a process of its own, on the same cores as the
 others, with a thread for each; rounds measure them in turn, and medians are told. sentence-
 transformers sorts texts by length itself; the size of its batches, and for ONNX whether its graph
 is optimised as it documents (O3), is what was fastest on a part of the texts. Ours are measured in
-a process (``foretoken.Embedder``) and over gRPC, the client on the last core. Processes are put on
-their cores once ONNX Runtime is loaded (see ``embedding.side``), all but our server, which is
-started on them; on one core int8 is slower there for that reason. Beside float32 stand bfloat16 and int8 of both, and our static encoder. Cosines are those with the vectors
-of sentence-transformers in float32. On one core rates are those of processor time, since a machine
-may be shared, else of the clock.
+a process (``foretoken.Embedder``) and over gRPC, the client on the last core. Beside float32 stand
+bfloat16 and int8 of both, and our static encoder. Cosines are those with the vectors of
+sentence-transformers in float32. On one core rates are those of processor time, since a machine may
+be shared, else of the clock.
+
+Processes are put on their cores once ONNX Runtime is loaded (see ``embedding.side``), all but our
+server, which is started on them: on one core its int8 is slower for that reason.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One side of a comparison, a process of its own: ``python side.py KIND CORES ARGUMENT ...``.
 
 KIND is "torch" or "onnx" (sentence-transformers, in an environment without anything of ours), or
-"ours"; CORES are numbers between commas. It is told of files with texts, a JSON line each on standard input, and answers with what it
-took to embed them, a JSON line each on standard output.
+"ours"; CORES are numbers between commas. It is told of files with texts, a JSON line each on
+standard input, and answers with what it took to embed them, a JSON line each on standard output.
 """
 
 from __future__ import annotations
