@@ -225,16 +225,16 @@ def show(result: Mapping[str, Any]) -> None:
     capacity = result["capacity_per_s"]
     print(
         f"capacity: {capacity['queries']:.0f} queries/s, or {capacity['long']:.2f} calls/s of "
-        f"{TEXTS} long texts\n{'':>18} {'calls':>6} {'offered':>8} {'answered':>8} {'p50 ms':>8} {'p99 ms':>8} "
-        f"{'refused':>8} {'in ms':>7} {'p99':>7} {'waiting':>8} {'MiB':>6}"
+        f"{TEXTS} long texts\n{'':>18} {'calls':>6} {'offered':>8} {'answered':>8} {'p50 ms':>8} "
+        f"{'p99 ms':>8} {'refused':>8} {'in ms':>7} {'p99':>7} {'waiting':>8} {'MiB':>6}"
     )
     for name in ("unloaded", "alone", "mixed", "overload", "flood", "after"):
         row = result[name]
         for kind in (k for k in DEADLINES if k in row):
             each = row[kind]
             print(
-                f"{name + ', ' + kind:>18} {each['calls']:6} {row['offered']:8.2f} {row['answered']:8.2f} "
-                f"{each['p50']:8.1f} {each['p99']:8.1f} {each['refused_share']:8.2f} "
+                f"{name + ', ' + kind:>18} {each['calls']:6} {row['offered']:8.2f} "
+                f"{row['answered']:8.2f} {each['p50']:8.1f} {each['p99']:8.1f} {each['refused_share']:8.2f} "
                 f"{each['refused_ms']['p50']:7.1f} {each['refused_ms']['p99']:7.1f} "
                 f"{row['most_waiting']:8.0f} {row['rss_mib']['highest']:6.0f}"
             )
