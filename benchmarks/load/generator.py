@@ -43,6 +43,7 @@ class Job:
         metadata: sent with every call.
         timeout: of every call, in seconds.
         wait: calls wait for a connection instead of failing at once while there is none.
+        seed: of the arrivals of an open loop; jobs that run side by side have different ones.
     """
 
     target: str
@@ -55,6 +56,7 @@ class Job:
     metadata: tuple[tuple[str, str], ...] = ()
     timeout: float | None = 10.0
     wait: bool = False
+    seed: int = 0
 
     def dumped(self) -> str:
         """As JSON."""
@@ -173,7 +175,7 @@ class Load:
         await asyncio.gather(*(caller(i) for i in range(self._job.callers)))
 
     async def _open(self, calls: list[Callable[..., Awaitable[bytes]]]) -> None:
-        rng, number = random.Random(0), 0
+        rng, number = random.Random(self._job.seed), 0
         due, flying = time.perf_counter(), set[asyncio.Task[None]]()
         while due < self._end:
             if (ahead := due - time.perf_counter()) > 0:
