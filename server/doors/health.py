@@ -80,11 +80,12 @@ class Health:
         stream.let_go(stream.keep())
         told: Any = None
         while True:
+            last = self._draining.is_set()  # before the status is asked, which then knows of it
             status = await self._status(name, call.terms)
             if status != told:
                 await stream.write(wire.HealthCheckResponse(status=status))
                 told = status
-            if self._draining.is_set():
+            if last:
                 raise Unavailable("this server stops; watch another one")
             await self._pause(LOOK if name else None)
 

@@ -119,6 +119,26 @@ def test_who_watches_is_told_of_the_drain_and_does_not_hold_it_up(name):
     run(act())
 
 
+def test_who_watches_is_told_of_a_drain_that_begins_while_the_model_is_asked():
+    class Ending(FakePlane):
+        async def ready(self, *args, **options):
+            made = await super().ready(*args, **options)
+            health.draining()
+            return made
+
+    health = Health(Ending(good=True))
+
+    async def act():
+        async with serving(health.service()) as server:
+            call = stream(await server.channel(), WATCH, wire.HealthCheckResponse)()
+            await call.write(request("good"))
+            assert (await call.read()).status == SERVING
+            assert (await call.read()).status == NOT_SERVING
+            assert await call.code() == grpc.StatusCode.UNAVAILABLE
+
+    run(act())
+
+
 def test_who_watches_a_model_is_told_of_every_change_and_of_nothing_else():
     async def act():
         plane = FakePlane()
