@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from foretoken import errors
 from foretoken.errors import CallerError, ForetokenError, InvalidInput, Overloaded
@@ -188,4 +188,6 @@ def refusal(
     """OpenAI's error object under a status."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     said = {"message": message, "type": kind, "param": param, "code": code}
-    return JSONResponse({"error": said}, status, dict(headers or {}))
+    # In ASCII, for what is told may hold lone surrogates of the caller's, which UTF-8 cannot say.
+    body = json.dumps({"error": said})
+    return Response(body, status, dict(headers or {}), media_type="application/json")

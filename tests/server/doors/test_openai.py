@@ -169,6 +169,7 @@ async def test_what_is_too_long_is_refused_unless_it_may_be_cut(registry):
         (request("a", prompt=3), "prompt", "a string"),
         (request("a", truncate="start"), "truncate", "'end' or 'error'"),
         (request("a", inputs="b"), "inputs", "no field 'inputs'"),
+        (rb'{"model": "toy", "\ud800": 1}', "\ud800", "no field"),
         ({"model": "curves", "input": "a"}, None, "answers curve requests"),
     ],
 )
