@@ -18,6 +18,7 @@ __all__ = ["BYTES", "Encoded", "Tokens", "tokens_of"]
 BYTES = 259  # tokens of ``ByteTokens``
 _BEGIN, _END, _FIRST = 1, 2, 3
 FILE = "tokenizer.json"
+ALONE = 2048  # characters, of which all threads together would spare less than a millisecond
 
 
 class Encoded(NamedTuple):
@@ -61,7 +62,7 @@ class ByteTokens:
 
 
 class FileTokens:
-    """What a tokenizer.json says; texts are encoded on all cores, without Python's lock.
+    """What a tokenizer.json says; many texts are encoded on all cores, without Python's lock.
 
     Args:
         data: bytes of the file.
@@ -89,7 +90,12 @@ class FileTokens:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """See ``Tokens.encode``; special tokens at the end stay there when a text is cut."""
-        encoded = self._tokenizer.encode_batch_fast(list(texts))
+        # The package's threads have the priority of whoever was first to need them. A few texts are
+        # encoded in the caller's thread, which may be the event loop's, and wait for none of them.
+        if len(texts) == 1 or sum(map(len, texts)) <= ALONE:
+            encoded = [self._tokenizer.encode(text) for text in texts]
+        else:
+            encoded = self._tokenizer.encode_batch_fast(list(texts))
         ids, cut = [], np.zeros(len(texts), np.int64)
         for i, each in enumerate(encoded):
             own = np.array(each.ids, np.int64)

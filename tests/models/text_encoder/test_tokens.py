@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -37,6 +39,41 @@ def test_cutting_is_what_the_package_does(data, words):
     encoded = FileTokens(data, 8, lowercase=False).encode([text])
     assert encoded.ids[0].tolist() == theirs.encode(text).ids
     assert encoded.cut.tolist() == [max(0, words - 6)]
+
+
+THREADS = """
+import os, sys
+from foretoken.models.layers.texts.tokens import FileTokens
+tokens = FileTokens(open(sys.argv[1], "rb").read(), 9, lowercase=False)
+def threads():
+    return len(os.listdir("/proc/self/task"))
+before = threads()
+tokens.encode(["a short text"] * 8)
+tokens.encode(["a long text " * 1000])
+few = threads()
+tokens.encode(["a long text " * 100] * 8)
+print(few - before, threads() - few)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_few_texts_take_no_thread_of_the_package(minilm_folder):
+    file = minilm_folder / "tokenizer.json"
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS, file], capture_output=True, text=True, check=True
+    )
+    few, many = map(int, done.stdout.split())
+    assert few == 0
+    assert many > 0, "the package has no threads that could be spared"
+
+
+def test_texts_have_the_same_tokens_together_and_alone(data):
+    tokens = FileTokens(data, 64, lowercase=False)
+    texts = [f"T\u00e9xt {i} \u4e2d\u6587 [SEP] " * (i % 40) for i in range(200)]
+    together = tokens.encode(texts)
+    alone = [tokens.encode([text]) for text in texts]
+    assert [ids.tolist() for ids in together.ids] == [e.ids[0].tolist() for e in alone]
+    assert together.cut.tolist() == [int(each.cut[0]) for each in alone]
 
 
 def test_a_limit_without_room_is_refused(data):
