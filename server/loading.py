@@ -22,6 +22,7 @@ __all__ = ["BULK", "key_of", "load", "slots", "threads", "warm_up", "yielding"]
 
 NICE = 5  # of threads that compute: a third of the event loop's share where they compete
 BULK = 15  # of those that compute large requests: a tenth of what the others get
+LOWEST = 19  # of the priorities that Linux has
 EXAMPLES = 2  # of each graph that a version runs before it serves
 COPIED = 1 / 8  # of a model's bytes: whoever copies more for company had better read them again
 
@@ -44,11 +45,17 @@ def slots(settings: Settings) -> int:
 def yielding(nice: int = NICE) -> None:
     """Let this thread, which computes, give way to the event loop's where both want a core.
 
+    Args:
+        nice: how much more so than now, so that whatever the server was started with counts, too.
+
     Otherwise, under load, calls wait unseen for their turn with the loop, and those that cannot be
     served hear of it too late. Only Linux has priorities by thread.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        here = threading.get_native_id()
+        now = os.getpriority(os.PRIO_PROCESS, here)
+        # To set it lower than it is takes a privilege, and would end the pool.
+        os.setpriority(os.PRIO_PROCESS, here, min(now + nice, LOWEST))
 
 
 def key_of(version: Version, options: ServingOptions) -> str:
