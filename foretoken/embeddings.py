@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Embeddings", "joined"]
+__all__ = ["BYTES", "Embeddings", "joined", "parted"]
+
+T = TypeVar("T")
+
+BYTES = 1 << 20  # of texts, and of the prompt before each, that are sent at a time
 
 
 @dataclass(frozen=True)
@@ -49,3 +54,27 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
         model=parts[0].model,
         version=parts[0].version,
     )
+
+
+def parted(
+    given: Iterable[T], size: Callable[[T], int], most: int, nbytes: int = BYTES
+) -> Iterator[list[T]]:
+    """Texts in parts that a message has room for, in order.
+
+    Args:
+        given: texts, in any form.
+        size: bytes that one takes.
+        most: texts of a part.
+        nbytes: of a part; what takes more is a part of its own.
+    """
+    part: list[T] = []
+    held = 0
+    for each in given:
+        own = size(each)
+        if part and (len(part) == most or held + own > nbytes):
+            yield part
+            part, held = [], 0
+        part.append(each)
+        held += own
+    if part:
+        yield part

@@ -12,6 +12,7 @@ import pytest
 
 import foretoken
 from foretoken import Client, Embedder
+from foretoken.embeddings import parted
 from foretoken.errors import ForetokenWarning, InvalidInput, InvalidType, NotFound
 from foretoken.estimators import text as module
 from foretoken.server.app import local_plane
@@ -97,6 +98,25 @@ def test_long_lists_go_in_chunks(embedder, monkeypatch):
     assert [len(part) for part in parts] == [43] * 10
     np.testing.assert_allclose(np.concatenate([p.vectors for p in parts]), vectors, atol=1e-6)
     assert {part.ref for part in parts} == {"toy:1"}
+
+
+def test_long_texts_go_in_as_many_messages_as_they_take(address):
+    embedder = Embedder("toy", address)
+    given = [f"{i} {'y' * 20_000}" for i in range(300)]  # a message holds 4 MiB
+    with pytest.warns(ForetokenWarning):
+        vectors = embedder.embed(given)
+    assert vectors.shape == (300, WIDTH)
+    np.testing.assert_allclose(vectors, embedder.embed([g[:LIMIT] for g in given]), atol=1e-6)
+    with pytest.warns(ForetokenWarning):
+        embedder.embed(["a"] * 300, prompt="q" * 20_000)
+    assert embedder.tokens.tolist() == [LIMIT] * 300
+
+
+def test_texts_are_parted_by_number_and_size():
+    parts = parted(["aa", "b", "", "cccc", "d", "e"], len, most=3, nbytes=3)
+    assert list(parts) == [["aa", "b", ""], ["cccc"], ["d", "e"]]
+    assert list(parted("abcde", len, most=2)) == [["a", "b"], ["c", "d"], ["e"]]
+    assert list(parted([], len, most=2)) == []
 
 
 def test_a_text_that_is_too_long_is_named(embedder, monkeypatch):

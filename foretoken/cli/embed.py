@@ -6,7 +6,6 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -17,11 +16,12 @@ from foretoken.cli.registry import DataDir, Json
 from foretoken.cli.remote import Server, client_of
 from foretoken.cli.texts import Passage, Texts, texts_of
 from foretoken.cli.vectors import expect_vectors, writing_vectors
+from foretoken.embeddings import parted
 from foretoken.errors import InvalidInput
 from foretoken.estimators import Embedder
 from foretoken.estimators.text import MODEL
 
-CHUNK = 256  # texts of one message
+CHUNK = 256  # texts of one message at most
 
 
 def embed(
@@ -55,7 +55,7 @@ def embed(
     embedder = Embedder(model, client_of(server, data_dir), data_dir=data_dir)
     read = texts_of(file, column)
     sent = _Sent()
-    found = embedder.stream(_chunks(read, sent), dimensions, prompt, truncate)
+    found = embedder.stream(_chunks(read, prompt or "", sent), dimensions, prompt, truncate)
     total = None if read.total is None else math.ceil(read.total / CHUNK)
     about = {"prompt": prompt} if prompt else {}
     if dimensions is not None:
@@ -95,12 +95,17 @@ class _Sent:
     failed: InvalidInput | None = None
 
 
-def _chunks(read: Texts, sent: _Sent) -> Iterator[list[str]]:
+def _chunks(read: Texts, prompt: str, sent: _Sent) -> Iterator[list[str]]:
     """Texts of one message after the other."""
+
+    def size(text: str) -> int:
+        return len(text.encode("utf-8", "replace"))  # what is no Unicode is refused elsewhere
+
+    before = size(prompt)
     try:
-        while chunk := list(islice(read.passages, CHUNK)):
-            sent.waiting.append(chunk)
-            yield [passage.text for passage in chunk]
+        for part in parted(read.passages, lambda each: size(each.text) + before, CHUNK):
+            sent.waiting.append(part)
+            yield [passage.text for passage in part]
     except InvalidInput as e:
         sent.failed = e
         raise

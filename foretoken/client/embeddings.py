@@ -14,14 +14,13 @@ import numpy as np
 from foretoken.arrays import texts as texts_of
 from foretoken.client.methods import method
 from foretoken.client.operations import Steps, Unary, message
-from foretoken.embeddings import Embeddings, joined
+from foretoken.embeddings import Embeddings, joined, parted
 from foretoken.errors import InternalError, InvalidInput
 from foretoken.proto import embeddings as wire
 
 __all__ = ["Manner", "TextFlow", "embed", "embeddings_of"]
 
-# A message holds at most so many texts, and bytes of text and of prompts.
-TEXTS, BYTES = 1024, 1 << 20
+TEXTS = 1024  # of a message at most
 
 _TRUNCATE = {"end": wire.EmbedOptions.END, "error": wire.EmbedOptions.ERROR}
 
@@ -121,17 +120,7 @@ class TextFlow:
 
 def _parts(texts: Sequence[str], prompt: str) -> Iterator[list[bytes]]:
     """The texts in parts that fit a message; no texts are one part, for the server to refuse."""
-    part: list[bytes] = []
-    nbytes = sent = 0
     before = len(prompt.encode("utf-8", "replace"))
-    for text in texts:
-        data = text.encode()
-        size = len(data) + before
-        if part and (len(part) == TEXTS or nbytes + size > BYTES):
-            yield part
-            sent += 1
-            part, nbytes = [], 0
-        part.append(data)
-        nbytes += size
-    if part or not sent:
-        yield part
+    if not texts:
+        yield []
+    yield from parted(map(str.encode, texts), lambda data: len(data) + before, TEXTS)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretoken.arrays import texts as texts_of
-from foretoken.embeddings import Embeddings, joined
+from foretoken.embeddings import Embeddings, joined, parted
 from foretoken.errors import ForetokenWarning, InvalidInput
 
 # Neither a server's packages nor gRPC are needed for the other way of answering.
@@ -83,10 +83,12 @@ class Embedder:
         if not given:
             raise InvalidInput("texts must not be empty; give at least one")
         # In this process one request takes them all, and tells of each by its place.
-        size = CHUNK if self.server is not None else len(given)
+        chunks: Iterable[Sequence[str]] = [given]
+        if self.server is not None:
+            before = len(str(prompt or "").encode("utf-8", "replace"))
+            chunks = parted(given, lambda text: len(text.encode()) + before, CHUNK)
         parts: list[Embeddings] = []
         try:
-            chunks = (given[i : i + size] for i in range(0, len(given), size))
             parts += self.stream(chunks, dimensions, prompt, truncate)
         except InvalidInput as e:
             if not (start := sum(map(len, parts))):

@@ -193,7 +193,8 @@ def test_what_was_cut_is_told(call, tmp_path):
 
 def test_a_server_writes_the_same(made, home, tmp_path):
     data_dir, env = home
-    file = lines(tmp_path / "a.txt", [f"text {i}" for i in range(600)])
+    long = ["x" * 60_000] * 200  # more than one message holds
+    file = lines(tmp_path / "a.txt", [f"text {i}" for i in range(400)] + long)
     _, here = made(file, "--prompt", "q")
     with serving(data_dir=data_dir, env=env) as running:
         said, there = made(file, "--prompt", "q", "--server", running.address)
