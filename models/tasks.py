@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from numbers import Integral
 from typing import NoReturn
 
 import numpy as np
 
 from foretoken.arrays import expect_unicode
-from foretoken.errors import InvalidInput
+from foretoken.errors import InvalidInput, InvalidType
 from foretoken.models.contract import Array
 
 HORIZON = 100  # points of a curve, seen and predicted, unless twice what was seen is more
@@ -220,8 +221,13 @@ class TextRequest:
             raise InvalidInput("texts must not be empty; give at least one")
         expect_unicode(self.texts)
         if self.prompt is not None:
+            if not isinstance(self.prompt, str):
+                raise InvalidType(f"the prompt is a str, not the {type(self.prompt).__name__}")
             expect_unicode((self.prompt,), "the prompt")
-        if self.dimensions is not None and self.dimensions < 1:
+        d = 1 if self.dimensions is None else self.dimensions
+        if isinstance(d, bool) or not isinstance(d, Integral):
+            raise InvalidType(f"dimensions are an int, not the {type(d).__name__}")
+        if d < 1:
             raise InvalidInput(f"dimensions must be 1 or more, not {self.dimensions}")
         if self.truncate not in ("end", "error"):
             raise InvalidInput(f"truncate is 'end' or 'error', not {self.truncate!r}")
