@@ -73,6 +73,11 @@ def embed_graph(
         expect_vectors(out)
     options, wanted = _options(option or []), _nodes(nodes)
     graph = None if edges is None else read(edges, renumber=renumber)
+    if graph is not None and graph.names is not None and count is not None:
+        raise InvalidInput(
+            f"--count is for nodes that are numbered; {edges} names {len(graph.names)} of them, "
+            "and others have no name"
+        )
     said = {"directed": directed, "self_loops": self_loops, "duplicates": duplicates}
     with graphs_of(server, data_dir) as graphs:
         if graph is not None:

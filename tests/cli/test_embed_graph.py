@@ -141,6 +141,12 @@ def test_a_server_answers_the_same(call, data_dir, edges, tmp_path, wanted):
         ([[1, 2]], ("source", "target"), ("--out", "v.txt"), "must end in one of .npy"),
         ([[1, 2]], ("source", "target"), ("--context", "ctx-1"), "give EDGES to embed, or"),
         (
+            [["a", "b"]],
+            ("source", "target"),
+            ("--count", "3", "--out", "v.npy"),
+            "names 2 of them, and others have no name",
+        ),
+        (
             [[1, 2]],
             ("source", "target"),
             ("--out", "v.npy", "--nodes", "3"),
