@@ -13,7 +13,7 @@ from torch import Tensor
 from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.layers.hf import decoder
-from foretoken.models.layers.hf.folder import Folder, json_of, without_prefix
+from foretoken.models.layers.hf.folder import Folder, object_of, without_prefix
 from foretoken.models.layers.hf.sentence import Sentence
 from foretoken.models.layers.hf.weights import Names, renamed
 from foretoken.models.layers.official import expect_layout
@@ -117,8 +117,8 @@ def bert_shape(folder: Folder) -> BertShape:
         mlp=folder.size("intermediate_size"),
         positions=folder.size("max_position_embeddings", 512),
         types=folder.size("type_vocab_size", 2),
-        eps=float(config.get("layer_norm_eps", 1e-12)),
-        pad=int(config.get("pad_token_id", 1)) if kind in ROBERTAS else None,
+        eps=folder.number("layer_norm_eps", 1e-12),
+        pad=folder.size("pad_token_id", 1, least=0) if kind in ROBERTAS else None,
     )
 
 
@@ -173,7 +173,7 @@ def _tokenizer(path: Path) -> bytes:
             f"{path} has no {FILE}; load its tokenizer by transformers' AutoTokenizer and save it "
             "there again, which writes one"
         )
-    said = json_of(path / "tokenizer_config.json") or {}
+    said = object_of(path / "tokenizer_config.json")
     if said.get("truncation_side", "right") != "right":
         raise InvalidInput(f"{path} cuts long texts at their beginning, which is not supported")
     return file.read_bytes()

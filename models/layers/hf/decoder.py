@@ -47,7 +47,7 @@ def decoder_shape(folder: Folder) -> DecoderShape:
         kv_heads=folder.size("num_key_value_heads", heads),
         head_width=folder.size("head_dim", width // heads),
         mlp=folder.size("intermediate_size"),
-        eps=float(config.get("rms_norm_eps", 1e-6)),
+        eps=folder.number("rms_norm_eps", 1e-6),
         theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10000.0),
         scaling=None if plain else dict(scaling),
         qkv_bias=kind == "qwen2",

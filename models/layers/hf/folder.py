@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from foretoken.errors import InvalidInput
 
-__all__ = ["Folder", "json_of", "without_prefix"]
+__all__ = ["Folder", "json_of", "object_of", "without_prefix"]
 
+_KINDS = ("non-negative", "positive")  # integers, by the least of them
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -28,8 +30,22 @@ def json_of(path: Path) -> Any:
         return None
     try:
         return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise InvalidInput(f"{path} cannot be read as JSON: {e}") from e
+
+
+def object_of(path: Path) -> Mapping[str, Any]:
+    """What a JSON file says of an object; nothing if there is no such file, or it says null.
+
+    Raises:
+        InvalidInput: if it says something else, or cannot be read as JSON.
+    """
+    said = json_of(path)
+    if said is None:
+        return {}
+    if not isinstance(said, dict):
+        raise InvalidInput(f"{path} holds {type(said).__name__} where an object is expected")
+    return said
 
 
 @dataclass(frozen=True)
@@ -73,19 +89,34 @@ class Folder:
             )
         return str(found)
 
-    def size(self, name: str, default: int | None = None) -> int:
-        """A positive integer of the configuration.
+    def size(self, name: str, default: int | None = None, least: int = 1) -> int:
+        """An integer of the configuration, ``least`` or more.
 
         Raises:
             InvalidInput: if it is missing and has no default, or is anything else.
         """
         value = self.config.get(name)
         value = default if value is None else value
-        if type(value) is not int or value < 1:
+        if type(value) is not int or value < least:
             raise InvalidInput(
-                f"{self.path / 'config.json'}: {name} must be a positive integer, not {value!r}"
+                f"{self.path / 'config.json'}: {name} must be a {_KINDS[least]} integer, not "
+                f"{value!r}"
             )
         return value
+
+    def number(self, name: str, default: float) -> float:
+        """A positive number of the configuration.
+
+        Raises:
+            InvalidInput: if it is anything else.
+        """
+        value = self.config.get(name)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
+            raise InvalidInput(
+                f"{self.path / 'config.json'}: {name} must be a positive number, not {value!r}"
+            )
+        return float(value)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name, mapped from the files.

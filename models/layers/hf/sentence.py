@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foretoken.errors import InvalidInput
-from foretoken.models.layers.hf.folder import json_of
+from foretoken.models.layers.hf.folder import json_of, object_of
 
 __all__ = ["POOLINGS", "Sentence"]
 
@@ -99,7 +99,7 @@ def _pooling(path: Path) -> str:
 def _own(transformer: Path) -> dict[str, Any]:
     """Length and case, which sentence_bert_config.json says, whatever the tokenizer's files say."""
     names = [transformer / f"sentence_{stem}_config.json" for stem in _STEMS]
-    said: Any = next((found for name in names if (found := json_of(name)) is not None), {})
+    said = next((found for name in names if (found := object_of(name))), {})
     length = said.get("max_seq_length")
     if length is None:
         length = _length(transformer)
@@ -110,16 +110,17 @@ def _own(transformer: Path) -> dict[str, Any]:
 
 def _length(transformer: Path) -> int | None:
     """The tokenizer's own limit; one that stands for none is larger than any model."""
-    said = json_of(transformer / "tokenizer_config.json") or {}
+    said = object_of(transformer / "tokenizer_config.json")
     length = said.get("model_max_length")
     return int(length) if isinstance(length, (int, float)) and length < 1 << 30 else None
 
 
 def _prompts(path: Path) -> dict[str, Any]:
-    said = json_of(path) or {}
-    prompts = {name: text for name, text in (said.get("prompts") or {}).items() if text is not None}
-    default = said.get("default_prompt_name")
-    texts = all(isinstance(text, str) for text in prompts.values())
+    said = object_of(path)
+    given, default = said.get("prompts") or {}, said.get("default_prompt_name")
+    known = isinstance(given, dict)
+    prompts = {n: text for n, text in given.items() if text is not None} if known else {}
+    texts = known and all(isinstance(text, str) for text in prompts.values())
     if not texts or (default is not None and default not in prompts):
         raise InvalidInput(
             f"{path}: prompts must be texts by name, and default_prompt_name one of the names"

@@ -134,6 +134,7 @@ def test_options_that_do_not_fit_the_folder(tmp_path, minilm_folder, options, na
         ({"position_embedding_type": "relative_key"}, "relative_key"),
         ({"is_decoder": True}, "decoder"),
         ({"hidden_size": 33}, "not a BERT"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps must be a positive number"),
         ({"vocab_size": 401}, r"words.*misshapen"),
     ],
 )
@@ -142,6 +143,15 @@ def test_other_berts_are_refused_by_name(tmp_path, saved, change, named):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **change}))
     with pytest.raises(InvalidInput, match=named):
+        imported(folder, tmp_path)
+
+
+def test_a_roberta_whose_padding_is_no_token_is_refused(tmp_path, saved):
+    sizes = {**SIZES, "max_position_embeddings": 42, "type_vocab_size": 1, "pad_token_id": 1}
+    folder = saved(XLMRobertaModel(XLMRobertaConfig(**sizes)))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pad_token_id": "1"}))
+    with pytest.raises(InvalidInput, match="pad_token_id must be a non-negative integer"):
         imported(folder, tmp_path)
 
 

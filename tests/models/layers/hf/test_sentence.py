@@ -124,3 +124,24 @@ def test_prompts_by_name(tmp_path, write, modules):
     write("config_sentence_transformers.json", {"prompts": {}, "default_prompt_name": "query"})
     with pytest.raises(InvalidInput, match="default_prompt_name"):
         Sentence.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sentence_bert_config.json", [1]),
+        ("tokenizer_config.json", "x"),
+        ("config_sentence_transformers.json", 3),
+        ("config_sentence_transformers.json", {"prompts": ["query: "]}),
+    ],
+)
+def test_files_that_say_something_else_are_named(tmp_path, write, modules, name, said):
+    write(name, said)
+    with pytest.raises(InvalidInput, match=name):
+        Sentence.read(tmp_path)
+
+
+def test_json_that_is_too_deep_is_named(tmp_path, modules):
+    (tmp_path / "tokenizer_config.json").write_text("[" * 100_000)
+    with pytest.raises(InvalidInput, match="tokenizer_config"):
+        Sentence.read(tmp_path)
