@@ -13,7 +13,7 @@ __all__ = ["BYTES", "Embeddings", "joined", "parted"]
 
 T = TypeVar("T")
 
-BYTES = 1 << 20  # of texts, and of the prompt before each, that are sent at a time
+BYTES = 1 << 20  # of texts, and of the prompt before each, that go in a message
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,21 @@ def joined(parts: Sequence[Embeddings]) -> Embeddings:
 
 
 def parted(
-    given: Iterable[T], size: Callable[[T], int], most: int, nbytes: int = BYTES
+    given: Iterable[T], size: Callable[[T], int], most: int, room: int = BYTES
 ) -> Iterator[list[T]]:
-    """Texts in parts that a message has room for, in order.
+    """Texts in parts, in order.
 
     Args:
         given: texts, in any form.
-        size: bytes that one takes.
+        size: of one.
         most: texts of a part.
-        nbytes: of a part; what takes more is a part of its own.
+        room: in a part for the sizes of its texts; what takes more is a part of its own.
     """
     part: list[T] = []
     held = 0
     for each in given:
         own = size(each)
-        if part and (len(part) == most or held + own > nbytes):
+        if part and (len(part) == most or held + own > room):
             yield part
             part, held = [], 0
         part.append(each)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from foretoken.embeddings import parted
 from foretoken.errors import DeadlineExceeded, InvalidInput, Overloaded
 from foretoken.models.tasks import TextReply, TextRequest
 from foretoken.server.engine.batcher import Batcher
@@ -101,9 +102,10 @@ class Texts:
         self, loaded: Loaded, request: TextRequest, terms: Terms, times: Times
     ) -> TextReply:
         distinct = tuple(dict.fromkeys(request.texts))
-        bulk = sum(map(len, distinct)) > _short(loaded)
+        before = len(request.prompt or "")
+        bulk = sum(map(len, distinct)) + before * len(distinct) > _short(loaded)
         asked = _Asked(loaded, request, terms, times, bulk)
-        first, *others = _cut(distinct)
+        first, *others = _cut(distinct, before)
         await self._embed(asked, first)
         if others:
             waiting = iter(others)
@@ -200,17 +202,9 @@ def _share(loaded: Loaded) -> int:
     return max(1, min(queues, default=Limits.queue) // (2 * TEXTS))
 
 
-def _cut(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    """The texts in pieces, shorter ones first."""
-    piece: list[str] = []
-    characters = 0
-    for text in sorted(texts, key=len):
-        if piece and (len(piece) == TEXTS or characters + len(text) > CHARACTERS):
-            yield piece
-            piece, characters = [], 0
-        piece.append(text)
-        characters += len(text)
-    yield piece
+def _cut(texts: Sequence[str], before: int) -> Iterator[Sequence[str]]:
+    """The texts, with so many characters before each, in pieces, shorter ones first."""
+    return parted(sorted(texts, key=len), lambda text: len(text) + before, TEXTS, CHARACTERS)
 
 
 def _expect_whole(asked: _Asked, texts: Sequence[str]) -> None:

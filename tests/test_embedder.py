@@ -113,7 +113,7 @@ def test_long_texts_go_in_as_many_messages_as_they_take(address):
 
 
 def test_texts_are_parted_by_number_and_size():
-    parts = parted(["aa", "b", "", "cccc", "d", "e"], len, most=3, nbytes=3)
+    parts = parted(["aa", "b", "", "cccc", "d", "e"], len, most=3, room=3)
     assert list(parts) == [["aa", "b", ""], ["cccc"], ["d", "e"]]
     assert list(parted("abcde", len, most=2)) == [["a", "b"], ["c", "d"], ["e"]]
     assert list(parted([], len, most=2)) == []

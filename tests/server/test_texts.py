@@ -138,6 +138,21 @@ async def test_a_text_longer_than_a_piece_is_one_of_its_own():
 
 
 @awaited
+async def test_a_prompt_counts_with_each_text():
+    model = Model()
+    model.seconds = 0.002  # else it is not worth a thread
+    given = [str(i) for i in range(20)]
+    async with texts(model) as ours:
+        await ours.answer(*given)
+        assert {name.partition("_")[0] for name in model.running} == {"run"}
+        model.asked.clear()
+        model.running.clear()
+        await ours.answer(*given, prompt="p" * (module.CHARACTERS // 4 - 2))
+    assert [len(r.texts) for r in model.asked] == [4] * 5
+    assert {name.partition("_")[0] for name in model.running} == {"bulk"}
+
+
+@awaited
 async def test_identical_texts_are_computed_once_at_a_time():
     model = Model()
     model.held.clear()
