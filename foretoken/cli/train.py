@@ -27,6 +27,9 @@ def train(
     target: Annotated[
         str | None, typer.Option(help="Its column to predict: short for -o target=COL.")
     ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Learn from this model: short for -o teacher=DIR.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; it is resumed if it holds one.")
     ] = None,
@@ -41,12 +44,13 @@ def train(
 
     Ctrl-C ends at a checkpoint; the same command goes on from there.
     """
+    name = name.replace("-", "_")  # as commands are written
     recipe = family(name).recipe
     if recipe is None:
         raise Unsupported(f"family {name!r} is not trained here; import a model instead")
     preset = preset or recipe.default
     _expect_preset(name, recipe, preset)
-    options = parse(recipe.options, {**_short(csv, target), **options_of(option or [])})
+    options = parse(recipe.options, {**_short(csv, target, teacher), **options_of(option or [])})
     folder = out or Path("runs") / f"{name}-{preset}"
     console = Console(stderr=True)
     columns = (
@@ -64,15 +68,16 @@ def train(
             bar.update(task, completed=done, figures=text)
 
         recipe.run(preset, options, folder, progress)
-    from foretoken.cli.plot import plot_losses  # noqa: PLC0415 - matplotlib is slow to import
+    if (log := folder / "log.csv").exists():  # not every recipe takes steps
+        from foretoken.cli.plot import plot_losses  # noqa: PLC0415 - matplotlib is slow to import
 
-    plot_losses(folder / "loss.png", folder / "log.csv")
+        plot_losses(folder / "loss.png", log)
     console.print(f"Trained. Register it: foretoken models register NAME {folder / 'artefact'}")
 
 
-def _short(csv: Path | None, target: str | None) -> dict[str, str]:
-    """Options of their own name, as families that learn from files call them."""
-    given = {"csv": csv, "target": target}
+def _short(csv: Path | None, target: str | None, teacher: Path | None) -> dict[str, str]:
+    """Options of their own name, as families that learn from files or models call them."""
+    given = {"csv": csv, "target": target, "teacher": teacher}
     return {name: str(value) for name, value in given.items() if value is not None}
 
 

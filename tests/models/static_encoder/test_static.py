@@ -7,10 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
+import typer
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel
 
+from foretoken.cli.output import guarded
+from foretoken.cli.train import train
 from foretoken.errors import AlreadyExists, InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.static_encoder import FAMILY
@@ -59,6 +62,19 @@ def run_folder(teacher, tmp_path_factory):
     options = {"teacher": str(teacher), "name": "static-tiny", "texts": 0}
     FAMILY.recipe.run("wide", options, out, None)
     return out
+
+
+def test_it_is_distilled_on_the_command_line(teacher, tmp_path, capsys):
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(train)
+    out = tmp_path / "run"
+    words = ["static-encoder", "--preset", "wide", "--teacher", teacher, "-o", "texts=0"]
+    with pytest.raises(SystemExit) as ended, guarded():
+        app([*map(str, words), "--out", str(out)])
+    told = capsys.readouterr().err
+    assert not ended.value.code, told
+    assert f"registerNAME{out / 'artefact'}" in "".join(told.split()), "however lines are broken"
+    assert Artefact.read(out / "artefact").family == "static_encoder"
 
 
 @pytest.fixture(scope="module")
