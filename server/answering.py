@@ -32,6 +32,7 @@ class Answering:
 
     def __init__(self, batcher: Batcher, bulk: Batcher, slots: int, observer: Observer) -> None:
         self._batcher = batcher
+        self._bulk = bulk
         self._observer = observer
         self._texts = Texts(batcher, bulk, slots)
 
@@ -63,7 +64,9 @@ class Answering:
             else:
                 predict = loaded.predictor.predict
                 steps = [predict(seat.request, seat.context) for seat in seats]
-                replies = await drive(steps, loaded.lanes, self._batcher, terms, emit, times)
+                fits = any(seat.context is None for seat in seats)
+                batcher = self._hands(loaded, fits=fits)
+                replies = await drive(steps, loaded.lanes, batcher, terms, emit, times)
         except BaseException as e:
             error = type(e).__name__
             raise
@@ -75,6 +78,13 @@ class Answering:
         return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
 
     async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
-        """What ``steps`` return."""
-        (reply,) = await drive([steps], loaded.lanes, self._batcher, terms)
+        """What ``steps``, which fit a training set, return."""
+        (reply,) = await drive([steps], loaded.lanes, self._hands(loaded, fits=True), terms)
         return reply
+
+    def _hands(self, loaded: Loaded, *, fits: bool) -> Batcher:
+        """Who runs what predictors yield.
+
+        What fits without graphs, as FastRP does, works on the host, seconds at a time.
+        """
+        return self._bulk if fits and not loaded.lanes else self._batcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -45,6 +46,21 @@ def ask(plane, context, nodes=range(N), model="", terms=ANN):
 
 def fit(plane, request=None, model="nodes", terms=ANN):
     return plane.run(plane.plane.fit(model, request or graph(), terms))
+
+
+def test_graphs_are_fitted_where_others_do_not_wait(plane, monkeypatch):
+    from foretoken.models.fastrp import walk
+
+    threads = []
+
+    def watched(request, real=walk.walk_of):
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return real(request)
+
+    monkeypatch.setattr(walk, "walk_of", watched)
+    plane.fit("nodes", graph())
+    plane.answer("nodes", [graph(seed=1, nodes=np.arange(N))])
+    assert threads == ["foretoken-bulk"] * 2
 
 
 def test_an_embedded_graph_tells_the_vectors_of_the_graph_itself(plane):
