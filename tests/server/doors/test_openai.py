@@ -416,7 +416,7 @@ async def test_answers_under_way_may_end_when_the_port_is_closed(registry, patie
 
         async def predict(self, *given):
             self.asked.set()
-            await asyncio.sleep(2.0)
+            await asyncio.sleep(2.0 if patient else 60.0)
             return await self.real.predict(*given)
 
     real = Plane(registry, load_settings())
@@ -431,7 +431,7 @@ async def test_answers_under_way_may_end_when_the_port_is_closed(registry, patie
         else:
             await asyncio.sleep(0.1)
             await running.door.stop(0)
-            assert time.monotonic() - began < 1.9, "who asks again is in more of a hurry"
+            assert time.monotonic() - began < 20, "who asks again is in more of a hurry"
             await asyncio.wait({answer, stopping})
     await real.close()
 
