@@ -73,9 +73,13 @@ class FileTokens:
     def __init__(self, data: bytes, limit: int, *, lowercase: bool) -> None:
         # Imported here: only versions that bring a tokenizer need the package.
         from foretoken.models.layers.hf.tokenizer import ends, tokenizer_of  # noqa: PLC0415
+        from foretoken.models.layers.hf.words import words_of  # noqa: PLC0415
 
         self._tokenizer = tokenizer_of(data, lowercase=lowercase)
+        self._words = words_of(data, self._tokenizer)
         before, self._after = ends(self._tokenizer)
+        special = self._tokenizer.encode("").ids
+        self._special = special[:before], special[len(special) - self._after :]
         self._limit = limit
         if limit <= before + self._after:
             raise InvalidInput(
@@ -90,21 +94,30 @@ class FileTokens:
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """See ``Tokens.encode``; special tokens at the end stay there when a text is cut."""
-        # The package's threads have the priority of whoever was first to need them. A few texts are
-        # encoded in the caller's thread, which may be the event loop's, and wait for none of them.
-        if len(texts) == 1 or sum(map(len, texts)) <= ALONE:
-            encoded = [self._tokenizer.encode(text) for text in texts]
-        else:
-            encoded = self._tokenizer.encode_batch_fast(list(texts))
         ids, cut = [], np.zeros(len(texts), np.int64)
-        for i, each in enumerate(encoded):
-            own = np.array(each.ids, np.int64)
+        for i, each in enumerate(self._whole(texts)):
+            own = np.array(each, np.int64)
             if len(own) > self._limit:
                 cut[i] = len(own) - self._limit
                 kept = self._limit - self._after
                 own = np.concatenate([own[:kept], own[len(own) - self._after :]])
             ids.append(own)
         return Encoded(ids, cut)
+
+    def _whole(self, texts: Sequence[str]) -> list[list[int]]:
+        """All tokens of each text."""
+        words, (before, after) = self._words, self._special
+        found = [words.tokens(text) if words else None for text in texts]
+        rest = [text for text, own in zip(texts, found, strict=True) if own is None]
+        encoded = iter(self._encoded(rest))
+        return [next(encoded) if own is None else [*before, *own, *after] for own in found]
+
+    def _encoded(self, texts: list[str]) -> list[list[int]]:
+        # The package's threads have the priority of whoever was first to need them. A few texts are
+        # encoded in the caller's thread, which may be the event loop's, and wait for none of them.
+        if len(texts) == 1 or sum(map(len, texts)) <= ALONE:
+            return [self._tokenizer.encode(text).ids for text in texts]
+        return [each.ids for each in self._tokenizer.encode_batch_fast(texts)]
 
 
 def tokens_of(config: Config, weights: Arrays) -> Tokens:

@@ -48,10 +48,10 @@ tokens = FileTokens(open(sys.argv[1], "rb").read(), 9, lowercase=False)
 def threads():
     return len(os.listdir("/proc/self/task"))
 before = threads()
-tokens.encode(["a short text"] * 8)
-tokens.encode(["a long text " * 1000])
+tokens.encode(["ä short text"] * 8)
+tokens.encode(["ä long text " * 1000])
 few = threads()
-tokens.encode(["a long text " * 100] * 8)
+tokens.encode(["ä long text " * 100] * 8)
 print(few - before, threads() - few)
 """
 
