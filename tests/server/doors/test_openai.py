@@ -1,10 +1,9 @@
-"""OpenAI's API on the HTTP port, by raw requests and by OpenAI's own client."""
+"""OpenAI's API on the HTTP port, by raw requests."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
 import os
 import socket
@@ -13,79 +12,33 @@ import time
 import numpy as np
 import pytest
 
-from foretoken.errors import DeadlineExceeded, Overloaded, PermissionDenied, Unauthenticated
-from foretoken.models.tasks import TextRequest
+from foretoken.errors import DeadlineExceeded
 from foretoken.server.doors.parts import MOST
 from foretoken.server.log import Log
 from foretoken.server.plane import Plane
-from foretoken.server.registry.registry import Registry
 from foretoken.server.security.gate import TokenGate
 from foretoken.server.security.limiter import Limiter
 from foretoken.server.security.tokens import Wanted, create
 from foretoken.server.settings import load_settings
-from foretoken.server.terms import Caller, Scope
 from tests.asynchronous import awaited
 from tests.server.doors.http_port import Running
-from tests.toy_families import toy_families
-
-PATH = "/v1/embeddings"
-WIDTH, LIMIT = 16, 32  # of the toy
+from tests.server.doors.openai_port import (
+    LIMIT,
+    PATH,
+    WIDTH,
+    Tokens,
+    port,
+    post,
+    registered,
+    request,
+    vectors,
+)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory, published):
-    folder = tmp_path_factory.mktemp("openai")
-    with toy_families(folder), Registry.open(folder / "data") as registry:
-        registry.register("toy", published("stateless"))
-        registry.register("curves", published("lcpfn"))
-        registry.register("theirs", published("stateless"), owner="them")
+    with registered(tmp_path_factory.mktemp("openai"), published) as registry:
         yield registry
-
-
-class Tokens:
-    """A gate that knows one good token; of two others, one calls too often and one may nothing."""
-
-    def caller(self, metadata, peer, scope):
-        assert peer.startswith("ipv4:127.0.0.1:")
-        assert scope is Scope.PREDICT
-        match metadata.get("authorization"):
-            case None:
-                return Caller("anonymous", frozenset({Scope.PREDICT}))
-            case "Bearer ftk_good":
-                return Caller("them", frozenset({Scope.PREDICT}), "them")
-            case "Bearer ftk_often":
-                raise Overloaded("them may make 1 calls per second", retry_after=0.25)
-            case "Bearer ftk_other":
-                raise PermissionDenied("this call needs the scope 'predict'")
-        raise Unauthenticated("no valid token")
-
-
-@contextlib.asynccontextmanager
-async def port(registry, *, log=None, **given):
-    settings = load_settings(**given)
-    plane = Plane(registry, settings)
-    try:
-        async with Running(settings, plane=plane, gate=Tokens(), log=log) as running:
-            running.url = f"http://127.0.0.1:{running.port}/v1"
-            yield running
-    finally:
-        assert plane.inflight == 0
-        await plane.close()
-
-
-async def post(running, said, **headers):
-    body = said if isinstance(said, bytes) else json.dumps(said).encode()
-    answer = await running.ask(PATH, "POST", body, **{"content-type": "application/json"} | headers)
-    return answer.status, json.loads(answer.text), answer.headers
-
-
-async def vectors(running, *texts, **fields):
-    answers = await running.plane.predict("toy", [TextRequest(texts, **fields)])
-    return answers.replies[0].vectors
-
-
-def request(given, **fields):
-    return {"model": "toy", "input": given, **fields}
 
 
 # -- replies --------------------------------------------------------------------------------------
@@ -434,83 +387,3 @@ async def test_answers_under_way_may_end_when_the_port_is_closed(registry, patie
             assert time.monotonic() - began < 20, "who asks again is in more of a hurry"
             await asyncio.wait({answer, stopping})
     await real.close()
-
-
-# -- OpenAI's own client --------------------------------------------------------------------------
-
-
-@pytest.fixture
-def openai():
-    return pytest.importorskip("openai", reason="openai, which is a development package, is absent")
-
-
-def by_client(registry, openai, ask, key="unused", **given):
-    """What ``ask`` gives for a client of OpenAI's of a port."""
-
-    async def answer():
-        async with port(registry, **given) as running:
-            client = openai.OpenAI(base_url=running.url, api_key=key, max_retries=0)
-            expected = await vectors(running, "one", "two")
-            with client:
-                return await asyncio.to_thread(ask, client), expected
-
-    return asyncio.run(answer())
-
-
-@pytest.mark.parametrize("form", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}])
-def test_openai_s_client_gets_the_vectors(registry, openai, form):
-    made, expected = by_client(
-        registry,
-        openai,
-        lambda client: client.embeddings.create(model="toy", input=["one", "two"], **form),
-    )
-    found = [each.embedding for each in made.data]
-    if form.get("encoding_format") == "base64":
-        found = [np.frombuffer(base64.b64decode(each), "<f4") for each in found]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert (made.usage.prompt_tokens, made.usage.total_tokens) == (6, 6)
-    assert (made.model, [each.index for each in made.data]) == ("toy:1", [0, 1])
-
-
-def test_openai_s_client_has_options_models_and_a_request_id(registry, openai):
-    def ask(client):
-        made = client.embeddings.create(
-            model="toy",
-            input="x" * 40,
-            dimensions=8,
-            user="me",
-            extra_body={"truncate": "end", "prompt": "q"},
-        )
-        raw = client.embeddings.with_raw_response.create(model="toy", input="a")
-        return made, [model.id for model in client.models.list()], raw.headers["x-request-id"]
-
-    (made, models, request_id), _ = by_client(registry, openai, ask, key="ftk_good")
-    assert (len(made.data[0].embedding), made.cut) == (8, [9])
-    assert models == ["curves", "theirs", "toy"]
-    assert request_id
-
-
-@pytest.mark.parametrize(
-    ("fields", "key", "kind", "param", "code"),
-    [
-        ({"input": [1, 2, 3]}, "unused", "BadRequestError", "input", None),
-        ({"input": [[1, 2]]}, "unused", "BadRequestError", "input", None),
-        ({"input": []}, "unused", "BadRequestError", "input", None),
-        ({"dimensions": 5}, "unused", "BadRequestError", None, None),
-        ({"input": "x" * 50}, "unused", "BadRequestError", None, None),
-        ({"model": "nobody"}, "unused", "NotFoundError", None, "model_not_found"),
-        ({}, "ftk_bad", "AuthenticationError", None, "invalid_api_key"),
-        ({}, "ftk_other", "PermissionDeniedError", None, None),
-        ({}, "ftk_often", "RateLimitError", None, "rate_limit_exceeded"),
-    ],
-)
-def test_openai_s_client_raises_what_it_would(registry, openai, fields, key, kind, param, code):
-    def ask(client):
-        with pytest.raises(openai.APIStatusError) as caught:
-            client.embeddings.create(**{"model": "toy", "input": "a", **fields})
-        return caught.value
-
-    error, _ = by_client(registry, openai, ask, key)
-    assert type(error).__name__ == kind
-    assert (error.type, error.param, error.code) == ("invalid_request_error", param, code)
-    assert error.body["message"]
