@@ -14,6 +14,7 @@ from foretoken.server.metrics.definitions import EXPOSED
 from foretoken.server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+COUNTED = ("_cells", "_edges", "_nodes")  # ends of settings that are no bytes
 ROOMS = ("foretoken", "server", "exporters", "models", "kernels")
 
 
@@ -72,20 +73,22 @@ def settings_table() -> str:
     for names, text in re.findall(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", arguments, re.MULTILINE):
         meaning = " ".join(text.split()).replace("``", "`")
         rows += [
-            f"| `{name}` | {_default(Settings.model_fields[name])} | {meaning} |"
+            f"| `{name}` | {_default(name, Settings.model_fields[name])} | {meaning} |"
             for name in names.split(", ")
         ]
     return "\n".join(rows)
 
 
-def _default(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return "the user's data folder"
+def _default(name: str, field: FieldInfo) -> str:
     match field.default:
+        case _ if field.default_factory is not None:
+            return "the user's data folder"
         case None:
             return "none"
         case bool(value):
             return "yes" if value else "no"
+        case int(value) if name.endswith(COUNTED):
+            return f"{value:,}"
         case int(value) if value >= 1 << 20 and value % (1 << 20) == 0:
             return f"{value >> 30} GiB" if value % (1 << 30) == 0 else f"{value >> 20} MiB"
         case float(value):
