@@ -87,14 +87,16 @@ def _default(name: str, field: FieldInfo) -> str:
             return "none"
         case bool(value):
             return "yes" if value else "no"
-        case int(value) if name.endswith(COUNTED):
-            return f"{value:,}"
         case int(value) if value >= 1 << 20 and value % (1 << 20) == 0:
-            return f"{value >> 30} GiB" if value % (1 << 30) == 0 else f"{value >> 20} MiB"
+            return f"{value:,}" if name.endswith(COUNTED) else _bytes(value)
         case float(value):
             return f"{value:g}"
         case value:
             return f"{value}"
+
+
+def _bytes(value: int) -> str:
+    return f"{value >> 30} GiB" if value % (1 << 30) == 0 else f"{value >> 20} MiB"
 
 
 MADE = {
