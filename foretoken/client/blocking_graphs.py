@@ -38,10 +38,10 @@ class Graphs(ABC):
 
         Args:
             model: one version of it embeds the graph, and stays with it.
-            graph: ``(sources, targets)`` or ``(sources, targets, weights)``, numbers of nodes from
-                0 and positive weights, each [E]; an array [E, 2]; a CSR matrix of SciPy; or a table
-                with the columns source, target and perhaps weight, by name, as the bytes of an
-                Arrow stream or of CSV, or as the path of a file of either.
+            graph: a tuple ``(sources, targets)`` or ``(sources, targets, weights)``, numbers of
+                nodes from 0 and positive weights, each [E]; a list or array [E, 2] of pairs; a CSR
+                matrix of SciPy; or a table with the columns source, target and perhaps weight, by
+                name, as the bytes of an Arrow stream or of CSV, or as the path of a file of either.
             directed: edges lead from source to target alone; else each may be given from either end
                 or, with one weight, from both.
             count: of nodes; the default is the largest number of an end, and one more.

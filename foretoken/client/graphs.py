@@ -24,9 +24,9 @@ from foretoken.records import Record
 
 __all__ = ["Embedded", "GraphLike", "embedded", "graph_message", "vectors"]
 
-# (sources, targets) or (sources, targets, weights); an array [E, 2] of both ends; a matrix of SciPy
-# in compressed sparse rows; or a table with the columns source, target and perhaps weight, as in
-# ``tables.TableLike``: columns by name, bytes of an Arrow stream or of CSV, or the path of a file.
+# A tuple (sources, targets) or (sources, targets, weights); a list or array [E, 2] of pairs; a matrix
+# of SciPy in compressed sparse rows; or a table with the columns source, target and perhaps weight,
+# as in ``tables.TableLike``: columns by name, bytes of an Arrow stream or of CSV, or a file's path.
 GraphLike: TypeAlias = Sequence[ArrayLike] | NDArray[Any] | Mapping[str, ArrayLike] | bytes | Any
 Ints = NDArray[np.int64]
 
@@ -152,14 +152,27 @@ def _ends(given: Any) -> tuple[Any, Any, Any]:
                 "target and, if edges have weights, weight"
             )
         return columns["source"], columns["target"], columns.get("weight")
-    if isinstance(given, np.ndarray) and given.ndim == 2 and given.shape[1] == 2:
-        return given[:, 0], given[:, 1], None
-    if isinstance(given, tuple | list) and len(given) in (2, 3):
+    if isinstance(given, tuple) and len(given) in (2, 3):
         return given[0], given[1], given[2] if len(given) == 3 else None
-    raise InvalidInput(
-        "a graph is (sources, targets) or (sources, targets, weights), an array [E, 2], a matrix "
-        f"in compressed sparse rows, or a table, not a {type(given).__name__}"
-    )
+    pairs = _pairs(given)
+    if pairs is None:
+        raise InvalidInput(
+            "a graph is a tuple (sources, targets) or (sources, targets, weights), a list or array "
+            "[E, 2] of pairs, a matrix in compressed sparse rows, or a table, not a "
+            f"{type(given).__name__}"
+        )
+    return pairs[:, 0], pairs[:, 1], None
+
+
+def _pairs(given: Any) -> NDArray[Any] | None:
+    """Pairs [E, 2], if they are that. A list is never of sources and targets, or two pairs are."""
+    if not isinstance(given, list | np.ndarray):
+        return None
+    try:
+        made = np.asarray(given)
+    except ValueError:  # of rows of several lengths
+        return None
+    return made if made.ndim == 2 and made.shape[1] == 2 else None
 
 
 def _edges(sources: Any, targets: Any, weights: Any) -> wire.Edges:

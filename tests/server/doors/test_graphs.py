@@ -78,7 +78,7 @@ TABLE = {"source": SOURCES.tolist(), "target": TARGETS.tolist(), "weight": WEIGH
 MATRIX = sparse.coo_array((WEIGHTS, (SOURCES, TARGETS)), shape=(N, N)).tocsr()
 FORMS = {
     "arrays": (SOURCES, TARGETS, WEIGHTS),
-    "narrow arrays": [SOURCES.astype(np.int16), TARGETS.tolist(), WEIGHTS],
+    "narrow arrays": (SOURCES.astype(np.int16), TARGETS.tolist(), WEIGHTS),
     "matrix": MATRIX,
     "whole matrix": (MATRIX + MATRIX.T).tocsr(),
     "columns": TABLE,
@@ -164,6 +164,16 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("pairs", [[(0, 1), (2, 3)], [[0, 1], [2, 3], [3, 0]]])
+@awaited
+async def test_a_list_is_of_pairs_however_few(registry, pairs):
+    async with door(registry) as ours:
+        made = await ours.client.embed_graph("nodes", pairs)
+        ends = tuple(np.array(pairs).T)
+        assert made.id == (await ours.client.embed_graph("nodes", ends)).id
+        assert made.id == (await ours.client.embed_graph("nodes", np.array(pairs))).id
+
+
 @awaited
 async def test_bad_graphs_are_typed_errors(registry):
     async with door(registry) as ours:
@@ -182,6 +192,8 @@ async def test_bad_graphs_are_typed_errors(registry):
             (MATRIX[:4], "rows and columns for its nodes"),
             ("nodes", "no file nodes"),
             (np.zeros((3, 3), int), "not a ndarray"),
+            ([[0, 1, 2], [1, 2, 3]], "list or array .E, 2. of pairs.*not a list"),
+            ([[0, 1], [1]], "not a list"),
         ):
             with pytest.raises((InvalidInput, NotFound), match=said):
                 await ours.client.embed_graph("nodes", graph)
