@@ -45,7 +45,7 @@ LATE = {
     "models/fastrp/projection.py": {"scipy"},  # models.fastrp.predict, to fit: sparse matrices
     "models/fastrp/walk.py": {"scipy"},  # the same
     "models/layers/hf/tokenizer.py": {"tokenizers"},  # of versions that bring a tokenizer
-"models/layers/hf/words.py": {"tokenizers"},  # of versions that bring a tokenizer
+    "models/layers/hf/words.py": {"tokenizers"},  # of versions that bring a tokenizer
     "models/static_encoder/distil.py": {"tokenizers"},  # to distil
     "models/static_encoder/pseudo.py": {"tokenizers"},  # the same
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors

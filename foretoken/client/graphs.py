@@ -24,9 +24,9 @@ from foretoken.records import Record
 
 __all__ = ["Embedded", "GraphLike", "embedded", "graph_message", "vectors"]
 
-# A tuple (sources, targets) or (sources, targets, weights); a list or array [E, 2] of pairs; a matrix
-# of SciPy in compressed sparse rows; or a table with the columns source, target and perhaps weight,
-# as in ``tables.TableLike``: columns by name, bytes of an Arrow stream or of CSV, or a file's path.
+# A tuple (sources, targets) or (sources, targets, weights); a list or array [E, 2] of pairs; a
+# matrix of SciPy in compressed sparse rows; or a table with the columns source, target and perhaps
+# weight, as in ``tables.TableLike``: columns by name, bytes of an Arrow stream or of CSV, a path.
 GraphLike: TypeAlias = Sequence[ArrayLike] | NDArray[Any] | Mapping[str, ArrayLike] | bytes | Any
 Ints = NDArray[np.int64]
 

@@ -53,7 +53,9 @@ def convert(
         max_tokens: longest input; 0 takes what the folder says.
         pooling: "mean", "cls" or "last", where the folder has no modules.json; "folder" then means
             "mean".
-        attention: of decoders; "folder" is "bidirectional" unless config.json has is_causal true.
+        attention: of decoders: "causal", "bidirectional", or "folder", which is what config.json's
+            is_causal says, and where it says nothing "bidirectional" unless the last token is
+            pooled: then it has to be said.
 
     Raises:
         InvalidInput: if the folder is no model that this family runs, or the options do not fit it.
@@ -76,7 +78,7 @@ def convert(
         "tokenizer": len(data),
     }
     if kind == "decoder":
-        config["causal"] = _causal(folder, attention)
+        config["causal"] = _causal(folder, attention, config["pooling"])
     elif attention != "folder":
         raise InvalidInput("attention is an option of decoders; BERTs read both ways")
     texts = Texts.of(config, config["shape"]["width"])
@@ -200,7 +202,13 @@ def _dimensions(folder: Folder, asked: str) -> list[int]:
         raise InvalidInput(f"dimensions are integers between commas, not {asked or said!r}") from e
 
 
-def _causal(folder: Folder, attention: str) -> bool:
-    if attention == "folder":
-        return folder.config.get("is_causal") is True
-    return attention == "causal"
+def _causal(folder: Folder, attention: str, pooling: str) -> bool:
+    if attention != "folder":
+        return attention == "causal"
+    said = folder.config.get("is_causal")
+    if said is None and pooling == "last":
+        raise InvalidInput(
+            f"{folder.path} pools the last token, as causal decoders do and some others, and its "
+            "config.json has no is_causal: say attention=causal or attention=bidirectional"
+        )
+    return said is True

@@ -93,7 +93,7 @@ def test_llama_with_scaled_positions_and_other_poolings(tmp_path, tokenizer_json
     folder = tmp_path / "folder"
     config = LlamaConfig(**SIZES, rope_parameters=LLAMA3)
     made = saved(LlamaModel(config), folder, tokenizer_json)
-    reply = imported(folder, tmp_path, pooling=pooling)(*TEXTS)
+    reply = imported(folder, tmp_path, pooling=pooling, attention="bidirectional")(*TEXTS)
     want = wanted(made, tokenizer_json, pooling=pooling)
     np.testing.assert_allclose(reply.vectors, want, rtol=0, atol=1e-4)
 
@@ -108,6 +108,13 @@ def test_a_folder_that_is_causal_stays_so(tmp_path, tokenizer_json, said):
     reply = imported(folder, tmp_path, pooling="last", **options)(*TEXTS)
     want = wanted(made, tokenizer_json, pooling="last", causal=True)
     np.testing.assert_allclose(reply.vectors, want, rtol=0, atol=1e-4)
+
+
+def test_a_decoder_that_pools_the_last_token_is_not_guessed_at(tmp_path, tokenizer_json):
+    folder = tmp_path / "folder"
+    saved(Qwen2Model(Qwen2Config(**SIZES)), folder, tokenizer_json)
+    with pytest.raises(InvalidInput, match=r"attention=causal or attention=bidirectional"):
+        imported(folder, tmp_path, pooling="last")
 
 
 def test_weights_in_16_bits_stay_so_on_the_disk(tmp_path, tokenizer_json):
