@@ -45,11 +45,11 @@ def slots(settings: Settings) -> int:
 def yielding(nice: int = NICE) -> None:
     """Let this thread, which computes, give way to the event loop's where both want a core.
 
-    Args:
-        nice: how much more so than now, so that whatever the server was started with counts, too.
-
     Otherwise, under load, calls wait unseen for their turn with the loop, and those that cannot be
     served hear of it too late. Only Linux has priorities by thread.
+
+    Args:
+        nice: how much more so than now, so that whatever the server was started with counts, too.
     """
     if sys.platform == "linux":
         here = threading.get_native_id()
