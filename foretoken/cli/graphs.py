@@ -80,8 +80,8 @@ class _Remote:
     def embed(
         self, model: str, edges: Edges, options: Mapping[str, float | str], **said: Any
     ) -> Made:
-        graph = [edges.sources, edges.targets]
-        graph += [] if edges.weights is None else [edges.weights]
+        weights = () if edges.weights is None else (edges.weights,)
+        graph = (edges.sources, edges.targets, *weights)
         found = self._client.embed_graph(
             model, graph, options=options, timeout=float("inf"), **said
         )
