@@ -14,8 +14,8 @@ from foretoken.models.text_encoder.config import BertShape
 from foretoken.server.publish import publish
 
 MODEL = "encoder"
-QUEUE = 300  # calls of the runtime
-TEXTS, BYTES = 200, 200  # of a long call
+QUEUE = 150  # calls of the runtime
+TEXTS, BYTES = 100, 200  # of a long call
 # Whatever else runs here may spoil one attempt; a server that lets queries wait fails all of them.
 ATTEMPTS = 3
 
@@ -65,8 +65,10 @@ def test_short_texts_do_not_wait_for_long_requests(server, loads, capacity):
     from benchmarks.load.processes import generate, generating
 
     long = 1e3 / capacity["long"]  # milliseconds of one
-    after_another = server.job(*loads.long, method=EMBED, callers=1, seconds=3.5, timeout=None)
-    queries = job(server, loads.queries, 0.2 * capacity["queries"], 3.0, 10.0)
+    # Long enough that some long ones end, which take longer beside queries.
+    seconds = max(3.5, 4 * long / 1e3)
+    after_another = server.job(*loads.long, method=EMBED, callers=1, seconds=seconds, timeout=None)
+    queries = job(server, loads.queries, 0.2 * capacity["queries"], seconds - 0.5, 10.0)
     for _ in range(ATTEMPTS):
         with generating(after_another) as running:
             found, meanwhile = generate(queries), running.result()
@@ -88,7 +90,7 @@ def test_three_times_the_capacity_is_shed_and_never_waits_without_bound(server, 
     assert queries["refused_share"] + found["long"]["refused_share"] > 0
     assert queries["with_retry_after"] in (0.0, 1.0), "a refusal without retry-after"
     assert answered(found, capacity) > 0.3  # the benchmark has the figure; others may run here
-    assert found["most_waiting"] <= QUEUE
+    assert found["most_waiting"] <= 2 * QUEUE  # that of short requests, and that of long ones
     assert rss["highest"] - rss["before"] < 128
     calm = under(server, loads, {"queries": 0.2 * capacity["queries"]}, 1.0)
     assert set(calm["queries"]["codes"]) == {"OK"}, "it has not recovered"
