@@ -1,4 +1,4 @@
-"""Text requests of one plane: in pieces that short ones overtake, and no text twice at a time.
+"""Text requests of one plane: long ones in pieces apart from short ones, no text twice at a time.
 
 A request of many texts is cut into pieces, each of texts of much the same length. A few of them
 wait at a time, apart from what is short, and run in threads that give way to the others: a batch
