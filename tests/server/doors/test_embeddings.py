@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 
-from foretoken import AsyncClient
 from foretoken.client.embeddings import embeddings_of
 from foretoken.client.flow import WINDOW
 from foretoken.errors import Cancelled, InvalidInput, NotFound, Overloaded, Unavailable
 from foretoken.proto import embeddings as wire
 from foretoken.server.doors.embeddings import embeddings
-from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
-from foretoken.server.settings import load_settings
 from tests.asynchronous import awaited
-from tests.server.doors.serving import serving
+from tests.server.doors.answering import answering
 from tests.server.doors.talk import Talk
 from tests.toy_families import toy_families
 
@@ -40,23 +36,15 @@ def registry(tmp_path_factory, published):
 
 @contextlib.asynccontextmanager
 async def door(registry, **given):
-    """A client of a listener, a channel, and the handlers themselves."""
-    settings = load_settings(**given)
-    plane = Plane(registry, settings)
-    service = embeddings(plane, settings)
-    try:
-        async with (
-            serving(service, **given) as listening,
-            AsyncClient(f"127.0.0.1:{listening.port}") as client,
-            grpc.aio.insecure_channel(f"127.0.0.1:{listening.port}") as channel,
-        ):
-            call = channel.unary_unary(
-                EMBED, lambda message: message.SerializeToString(), wire.EmbedResponse.FromString
-            )
-            yield SimpleNamespace(client=client, plane=plane, methods=service.methods, call=call)
-    finally:
-        assert plane.inflight == 0
-        await plane.close()
+    """What ``answering`` gives, with a call of the wire's own messages."""
+    async with (
+        answering(embeddings, registry, **given) as ours,
+        grpc.aio.insecure_channel(ours.address) as channel,
+    ):
+        ours.call = channel.unary_unary(
+            EMBED, lambda message: message.SerializeToString(), wire.EmbedResponse.FromString
+        )
+        yield ours
 
 
 def request(*texts, model="toy", **options):

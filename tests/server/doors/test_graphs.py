@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,19 +13,16 @@ import pytest
 from pyarrow import ipc
 from scipy import sparse
 
-from foretoken import AsyncClient
 from foretoken.client import graphs as client_graphs
 from foretoken.errors import InvalidInput, NotFound
 from foretoken.models.tasks import GraphRequest
 from foretoken.proto import graphs as wire
 from foretoken.proto import tabular
 from foretoken.server.doors.embeddings import embeddings
-from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
-from foretoken.server.settings import load_settings
 from foretoken.server.terms import Terms
 from tests.asynchronous import awaited
-from tests.server.doors.serving import serving
+from tests.server.doors.answering import answering
 
 N = 30
 RNG = np.random.default_rng(2)
@@ -42,20 +39,7 @@ def registry(tmp_path_factory, published):
         yield registry
 
 
-@contextlib.asynccontextmanager
-async def door(registry, **given):
-    settings = load_settings(**given)
-    plane = Plane(registry, settings)
-    service = embeddings(plane, settings)
-    try:
-        async with (
-            serving(service, **given) as listening,
-            AsyncClient(f"127.0.0.1:{listening.port}") as client,
-        ):
-            yield SimpleNamespace(client=client, plane=plane, method=service.methods["EmbedGraph"])
-    finally:
-        assert plane.inflight == 0
-        await plane.close()
+door = partial(answering, embeddings)
 
 
 def arrow(columns):
@@ -244,11 +228,13 @@ async def test_malformed_messages_are_typed_errors(registry):
         call = SimpleNamespace(terms=Terms(), answered=lambda _: None)
         for asked, said in RAW:
             with pytest.raises(InvalidInput, match=said):
-                await ours.method.handler(asked, call)
+                await ours.methods["EmbedGraph"].handler(asked, call)
         wrong = csr([0, 1, 1], [1])
         wrong.nodes = 3
         with pytest.raises(InvalidInput, match="nodes is 3, but csr has 2 rows"):
-            await ours.method.handler(wire.EmbedGraphRequest(model="nodes", graph=wrong), call)
+            await ours.methods["EmbedGraph"].handler(
+                wire.EmbedGraphRequest(model="nodes", graph=wrong), call
+            )
 
 
 @awaited
@@ -258,7 +244,7 @@ async def test_a_plan_computes_and_keeps_nothing(registry):
         before = await ours.plane.contexts()
         graph = client_graphs.graph_message(PAIRS + 500)
         asked = wire.EmbedGraphRequest(model="nodes", graph=graph, plan_only=True)
-        reply = await ours.method.handler(asked, call)
+        reply = await ours.methods["EmbedGraph"].handler(asked, call)
         assert (reply.nbytes, reply.context_id) == (4 * 16 * (500 + N), "")
         assert await ours.plane.contexts() == before
 
@@ -274,9 +260,9 @@ async def test_a_reply_has_room_for_so_many_vectors(registry):
         with pytest.raises(
             InvalidInput, match=f"do not fit .* ask for at most {most} nodes at once"
         ):
-            await ours.method.handler(asked, call)
+            await ours.methods["EmbedGraph"].handler(asked, call)
         asked.nodes.narrow = nodes[1:].tobytes()
-        reply = await ours.method.handler(asked, call)
+        reply = await ours.methods["EmbedGraph"].handler(asked, call)
         assert len(reply.vectors) == 1 << 15
         assert reply.cache == tabular.HIT
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,12 +19,10 @@ from foretoken.client.tabular import training_message
 from foretoken.errors import Cancelled, InvalidInput, NotFound, Overloaded, Unavailable, Unsupported
 from foretoken.proto import tabular as wire
 from foretoken.server.doors.tabular import tabular
-from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
-from foretoken.server.settings import load_settings
 from foretoken.server.terms import Terms
 from tests.asynchronous import awaited
-from tests.server.doors.serving import serving
+from tests.server.doors.answering import answering
 from tests.server.doors.talk import Talk
 
 N = 24
@@ -47,21 +45,7 @@ def registry(tmp_path_factory, published):
         yield registry
 
 
-@contextlib.asynccontextmanager
-async def door(registry, **given):
-    """A client of a listener, and the handlers themselves."""
-    settings = load_settings(**given)
-    plane = Plane(registry, settings)
-    service = tabular(plane, settings)
-    try:
-        async with (
-            serving(service, **given) as listening,
-            AsyncClient(f"127.0.0.1:{listening.port}") as client,
-        ):
-            yield SimpleNamespace(client=client, plane=plane, methods=service.methods)
-    finally:
-        assert plane.inflight == 0
-        await plane.close()
+door = partial(answering, tabular)
 
 
 def arrow(columns):
