@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
 
-__all__ = ["GroupedProjections", "attend"]
+__all__ = ["GroupedProjections", "attend", "causal"]
 
 
 class GroupedProjections(nn.Module):
@@ -77,3 +78,21 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     shares = torch.softmax(scores.view(B, K, H // K, T, -1) + bias.unsqueeze(2), dim=-1)
     mixed = shares.view(B, K, H // K * T, -1) @ v
     return mixed.view(B, H, T, D)
+
+
+def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """What queries see of the tokens up to their own, by torch's fused attention.
+
+    Args:
+        q: [B, T, H, D], not scaled.
+        k: [B, T, K, D].
+        v: [B, T, K, D].
+
+    Returns:
+        [B, T, H, D], in the dtype of ``v``.
+    """
+    # Positions turn queries and keys in float32; under autocast values are narrower.
+    q, k, v = (each.to(v.dtype).transpose(1, 2) for each in (q, k, v))
+    grouped = q.shape[1] != k.shape[1]
+    seen = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+    return seen.transpose(1, 2)
