@@ -9,8 +9,8 @@ vocabulary, W width, K heads of keys and values, D head width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from foretoken.models.layers.decoder import Attend, DecoderBlock, DecoderShape
 from foretoken.models.layers.gqa import attend, causal
 from foretoken.models.layers.rmsnorm import RMSNorm
 from foretoken.models.layers.rope import angles, frequencies
+from foretoken.models.layers.texts.kept import KeptTokenizer
 
 __all__ = ["Cache", "ColaConfig", "ColaModel"]
 
@@ -38,16 +39,19 @@ class ColaConfig:
         shape: of the decoder.
         tied: whether the head is the table of the tokens.
         positions: tokens that a row may have, prompt and answer together.
+        tokenizer: bytes of its tokenizer.json; 0: none.
     """
 
     shape: DecoderShape
     tied: bool = False
     positions: int = 2048
+    tokenizer: int = 0
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> ColaConfig:
-        """The inverse of ``dataclasses.asdict``."""
-        return cls(**{**config, "shape": DecoderShape(**config["shape"])})
+    def of(cls, config: Mapping[str, Any]) -> ColaConfig:
+        """Of a version's configuration, which says more than the network's."""
+        own = {field.name: config[field.name] for field in fields(cls) if field.name in config}
+        return cls(**{**own, "shape": DecoderShape(**config["shape"])})
 
 
 class ColaModel(nn.Module):
@@ -68,6 +72,8 @@ class ColaModel(nn.Module):
         self.head = None if config.tied else nn.Linear(s.width, s.vocab, bias=False)
         turned = frequencies(s.head_width, s.theta, s.scaling)
         self.register_buffer("frequencies", turned, persistent=False)
+        if config.tokenizer:
+            self.tokenizer = KeptTokenizer(config.tokenizer)
 
     def forward(
         self, ids: Tensor, chain: Sequence[int] | None = None, packed: Packed | None = None

@@ -49,8 +49,11 @@ class Preset:
 
 
 def _config(width: int, layers: int, heads: int, kv_heads: int, mlp: int) -> ColaConfig:
-    shape = DecoderShape(len(VOCABULARY), width, layers, heads, kv_heads, width // heads, mlp)
-    return ColaConfig(shape, tied=False, positions=128)
+    # Biases let a head look at a place whatever stands there, which hops begin with.
+    shape = DecoderShape(
+        len(VOCABULARY), width, layers, heads, kv_heads, width // heads, mlp, qkv_bias=True
+    )
+    return ColaConfig(shape, tied=False, positions=128, tokenizer=len(VOCABULARY.tokenizer_json()))
 
 
 PRESETS = {
@@ -71,7 +74,7 @@ PRESETS = {
     "base": Preset(  # minutes on one large GPU
         _config(256, layers=10, heads=8, kv_heads=4, mlp=768),
         Recipe(
-            max_minutes=2,
+            max_minutes=3,
             lr=1.5e-3,
             weight_decay=0.05,
             betas=(0.9, 0.98),
@@ -80,9 +83,9 @@ PRESETS = {
             evaluate_minutes=0.75,
         ),
         (
-            Part(Addition((2, 8), (1, 3)), 512),
-            Part(Modular((1, 6), (2, 3)), 512),
-            Part(Hops((1, 6), (2, 16), questions=6), 256),
+            Part(Addition((2, 8), (1, 3)), 320),
+            Part(Modular((1, 6), (2, 3)), 320),
+            Part(Hops((1, 6), (2, 16), questions=6), 192),
         ),
     ),
 }

@@ -28,6 +28,7 @@ from foretoken.models.cola.model import ColaModel
 from foretoken.models.cola.packed import Packed
 from foretoken.models.cola.presets import ARMS, PRESETS, Preset
 from foretoken.models.cola.tasks import NONE, Problems, held_out_problems
+from foretoken.models.cola.vocabulary import EOS, VOCABULARY
 from foretoken.models.layers.checkpoint import write_atomically
 from foretoken.models.training import Progress, Recipe, TrainResult, print_progress, train
 
@@ -135,16 +136,23 @@ def right(module: Callable[..., Tensor], problems: Problems) -> Tensor:
 
 
 def initialised(model: ColaModel, seed: int) -> ColaModel:
-    """The model with weights to start from: normal, by the width; branches start small."""
+    """The model with weights to start from, and the tokenizer of the problems.
+
+    Weights are normal, by the width; those that end a branch start small.
+    """
     generator = torch.Generator().manual_seed(seed)
     small = (2 * model.config.shape.layers) ** -0.5
     for name, weights in model.named_parameters():
+        if name.endswith(".bias"):
+            nn.init.zeros_(weights)
         if weights.ndim < 2:
             continue
         branch = name.endswith((".out.weight", ".down.weight"))
         std = model.config.shape.width**-0.5 if name == "words.weight" else weights.shape[1] ** -0.5
         with torch.no_grad():
             weights.normal_(0.0, std * (small if branch else 1.0), generator=generator)
+    kept = torch.frombuffer(bytearray(VOCABULARY.tokenizer_json()), dtype=torch.uint8)
+    model.tokenizer.json.copy_(kept)
     return model
 
 
@@ -214,16 +222,17 @@ def _write_artefact(
 ) -> None:
     module = task.module
     tensors = {k: result.parameters[k] for k, _ in module.named_parameters()}
+    buffers = {k: v.cpu() for k, v in module.state_dict().items() if k not in tensors}
     stored = torch.float32
     if sum(4 * v.numel() for v in tensors.values()) > LARGEST:
         stored = torch.bfloat16
     tensors = {k: v.to(stored).contiguous() for k, v in tensors.items()}
     with torch.no_grad():
-        module.load_state_dict({k: v.float() for k, v in tensors.items()})
+        module.load_state_dict({k: v.float() for k, v in tensors.items()} | buffers)
         figures = task.evaluate(module.eval())
     folder = out / "artefact"
     folder.mkdir(exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors))
+    write_atomically(folder / WEIGHTS, save(tensors | buffers))
     report = {
         "data": "sums, chains of operations modulo a prime and hops along pairs, drawn here",
         "preset": name,
@@ -237,7 +246,12 @@ def _write_artefact(
         "parameters": sum(v.numel() for v in tensors.values()),
         "held_out": figures,
     }
-    Artefact("cola", asdict(task.preset.config), {}, training=report).write(folder)
+    config = {
+        **asdict(task.preset.config),
+        "generation": {"ends": [EOS], "sample": False},
+        "chat": None,
+    }
+    Artefact("cola", config, {}, training=report).write(folder)
 
 
 def main(argv: list[str] | None = None) -> None:

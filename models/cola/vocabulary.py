@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Iterable
 
@@ -13,6 +14,8 @@ PAD, BOS, EOS = 0, 1, 2
 SIGNS = "+-*%=:,"
 SYMBOLS = string.ascii_lowercase + string.ascii_uppercase
 SPECIAL = ("<pad>", "<s>", "</s>")
+_UNKNOWN = "<unk>"  # is no token, so what has none is refused
+_PLAIN = ("single_word", "lstrip", "rstrip", "normalized")  # what special tokens are not
 
 
 class Vocabulary:
@@ -54,6 +57,38 @@ class Vocabulary:
             if i not in (PAD, BOS):
                 text.append(self.tokens[i])
         return "".join(text)
+
+    def tokenizer_json(self) -> bytes:
+        """The same in the tokenizers package's format, for texts that are served."""
+        special = [
+            {"id": i, "content": text, "special": True, **dict.fromkeys(_PLAIN, False)}
+            for i, text in enumerate(SPECIAL)
+        ]
+        begin = {"id": SPECIAL[BOS], "ids": [BOS], "tokens": [SPECIAL[BOS]]}
+        one = [{"SpecialToken": {"id": SPECIAL[BOS], "type_id": 0}}]
+        one.append({"Sequence": {"id": "A", "type_id": 0}})
+        said = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": special,
+            "normalizer": None,
+            "pre_tokenizer": {
+                "type": "Split",
+                "pattern": {"Regex": "."},
+                "behavior": "Isolated",
+                "invert": False,
+            },
+            "post_processor": {
+                "type": "TemplateProcessing",
+                "single": one,
+                "pair": [*one, {"Sequence": {"id": "B", "type_id": 0}}],
+                "special_tokens": {SPECIAL[BOS]: begin},
+            },
+            "decoder": {"type": "Fuse"},
+            "model": {"type": "WordLevel", "vocab": self._ids, "unk_token": _UNKNOWN},
+        }
+        return json.dumps(said).encode()
 
 
 VOCABULARY = Vocabulary()
