@@ -6,9 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from foretoken.models.recipes import Option, Progress, Recipe
+from foretoken.models.recipes import Importer, Option, Progress, Recipe
 
-__all__ = ["RECIPE"]
+__all__ = ["IMPORTERS", "RECIPE"]
+
+
+def _import(source: Path, options: Mapping[str, Any], out: Path) -> None:
+    from foretoken.models.cola.huggingface import convert  # noqa: PLC0415
+
+    convert(source, out, **options)
 
 
 def _train(
@@ -47,3 +53,11 @@ RECIPE = Recipe(
     run=_train,
     default="small",
 )
+
+IMPORTERS: Mapping[str, Importer] = {
+    "hf": Importer(
+        summary="a Hugging Face folder of a Llama or Qwen2 that generates text",
+        options=(Option("max_tokens", 0, "prompt and answer together; 0 takes the folder's"),),
+        run=_import,
+    )
+}

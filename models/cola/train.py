@@ -151,8 +151,9 @@ def initialised(model: ColaModel, seed: int) -> ColaModel:
         std = model.config.shape.width**-0.5 if name == "words.weight" else weights.shape[1] ** -0.5
         with torch.no_grad():
             weights.normal_(0.0, std * (small if branch else 1.0), generator=generator)
-    kept = torch.frombuffer(bytearray(VOCABULARY.tokenizer_json()), dtype=torch.uint8)
-    model.tokenizer.json.copy_(kept)
+    if model.config.tokenizer:
+        kept = torch.frombuffer(bytearray(VOCABULARY.tokenizer_json()), dtype=torch.uint8)
+        model.tokenizer.json.copy_(kept)
     return model
 
 
