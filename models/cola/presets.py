@@ -53,7 +53,7 @@ def _config(width: int, layers: int, heads: int, kv_heads: int, mlp: int) -> Col
     shape = DecoderShape(
         len(VOCABULARY), width, layers, heads, kv_heads, width // heads, mlp, qkv_bias=True
     )
-    return ColaConfig(shape, tied=False, positions=128, tokenizer=len(VOCABULARY.tokenizer_json()))
+    return ColaConfig(shape, tied=True, positions=128, tokenizer=len(VOCABULARY.tokenizer_json()))
 
 
 PRESETS = {
