@@ -270,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    train_cola(
+    result = train_cola(
         args.preset,
         out=args.out,
         arm=args.arm,
@@ -280,6 +280,8 @@ def main(argv: list[str] | None = None) -> None:
         compiled=args.compile,
         device=args.device,
     )
+    for name, share in result.figures.items():
+        print(f"{name:12} {share:6.1%}")  # noqa: T201
 
 
 if __name__ == "__main__":

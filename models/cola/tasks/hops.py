@@ -86,7 +86,9 @@ class Hops:
         pairs[..., 2] = token(",")
         pairs = torch.where(used[..., None], pairs, HOLE)
         most = (m - 1).clamp(max=self.hops[1])
-        hops = self.hops[0] + drawn(0, 1 << 40, n, Q) % (most - self.hops[0] + 1)
+        # Few are likelier: more are learned only once these are.
+        share = uniform(n, Q) ** 2 * (most - self.hops[0] + 1)
+        hops = torch.minimum(self.hops[0] + share.long(), most)
         start = drawn(0, 1 << 40, n, Q) % m
         asked = torch.full((n, LETTERS), HOLE, device=device)
         own, theirs = (torch.where(used, x, x[:, :1]) for x in (cycle, following))

@@ -161,7 +161,7 @@ def test_unknown_presets_and_arms_are_refused(tmp_path):
         train_cola(TINY, out=tmp_path, arm="other")
 
 
-def test_the_recipe_and_the_command_line_train(tmp_path, monkeypatch):
+def test_the_recipe_and_the_command_line_train(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(PRESETS, "tiny", TINY)
     options = {option.name: option.default for option in RECIPE.options}
     assert set(RECIPE.presets) == set(PRESETS)
@@ -169,6 +169,7 @@ def test_the_recipe_and_the_command_line_train(tmp_path, monkeypatch):
     said = Artefact.read(tmp_path / "a" / "artefact").training
     assert (said["settings"]["arm"], said["recipe"]["max_minutes"]) == ("loops", 0.02)
     main(["--preset", "tiny", "--steps", "2", "--out", str(tmp_path / "b"), "--seed", "4"])
+    assert "\nhop_2 " in capsys.readouterr().out
     said = Artefact.read(tmp_path / "b" / "artefact").training
     assert (said["steps"], said["seed"]) == (2, 4)
     assert said["recipe"]["lr"] == TINY.recipe.lr
