@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foretoken.errors import InvalidInput
 from foretoken.models.cola.tasks.columns import HOLE, Problems, constant, digits, written
-from foretoken.models.cola.tasks.heldout import held_out
+from foretoken.models.cola.tasks.heldout import FEWEST, held_out
 from foretoken.models.cola.vocabulary import BOS, EOS, token
 
 __all__ = ["Addition"]
@@ -50,9 +50,11 @@ class Addition:
         return 1 + K * (most + 1) + most + 1 + 1
 
     def levels(self) -> Iterator[tuple[str, Addition]]:
-        """Sums of each difficulty alone, by name."""
+        """Sums of each difficulty alone, by name, unless there are few of them."""
         for D in range(self.digits[0], self.digits[1] + 1):
             for K in range(self.operands[0], self.operands[1] + 1):
+                if 10 ** (D * K) < FEWEST:
+                    continue
                 yield f"add_{K}x{D}", replace(self, operands=(K, K), digits=(D, D))
 
     def draw(self, n: int, L: int, generator: torch.Generator) -> Problems:

@@ -10,9 +10,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-__all__ = ["SHARE", "held_out"]
+__all__ = ["FEWEST", "SHARE", "held_out"]
 
 SHARE = 16  # one problem of so many
+FEWEST = 2000  # problems of a difficulty that is measured: of fewer, hardly any is held out
 _GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = 1 << 64
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foretoken.errors import InvalidInput
 from foretoken.models.cola.tasks.columns import HOLE, Problems, constant, digits, written
-from foretoken.models.cola.tasks.heldout import held_out
+from foretoken.models.cola.tasks.heldout import FEWEST, held_out
 from foretoken.models.cola.vocabulary import BOS, EOS, token
 
 __all__ = ["Modular"]
@@ -52,9 +52,11 @@ class Modular:
         return 1 + 1 + D + 1 + D + K * (D + 1) + 1 + D + 1
 
     def levels(self) -> Iterator[tuple[str, Modular]]:
-        """Chains of each difficulty alone, by name."""
+        """Chains of each difficulty alone, by name, unless there are few of them."""
         for D in range(self.digits[0], self.digits[1] + 1):
             for K in range(self.operations[0], self.operations[1] + 1):
+                if _prime(D) ** (K + 1) < FEWEST:
+                    continue
                 yield f"mod{_prime(D)}_{K}", replace(self, operations=(K, K), digits=(D, D))
 
     def draw(self, n: int, L: int, generator: torch.Generator) -> Problems:

@@ -94,6 +94,21 @@ def test_levels_are_of_one_difficulty_each(maker):
         drawn(level, 20, L=maker.length)
 
 
+def test_levels_of_few_problems_are_not_measured():
+    assert [name for name, _ in Addition((2, 4), (1, 2)).levels()] == [
+        "add_4x1",
+        "add_2x2",
+        "add_3x2",
+        "add_4x2",
+    ]
+    assert [name for name, _ in Modular((1, 3), (1, 2)).levels()] == [
+        "mod7_3",
+        "mod97_1",
+        "mod97_2",
+        "mod97_3",
+    ]
+
+
 @pytest.mark.parametrize("maker", MAKERS, ids=str)
 def test_problems_follow_the_generator(maker):
     assert torch.equal(drawn(maker).ids, drawn(maker).ids)

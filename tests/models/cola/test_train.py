@@ -27,8 +27,8 @@ TINY = Preset(
     ),
     Recipe(steps=60, lr=1e-2, log_every=20),
     (
-        Part(Addition((2, 2), (1, 1)), 32),
-        Part(Modular((1, 1), (1, 1)), 16),
+        Part(Addition((2, 2), (1, 2)), 32),
+        Part(Modular((1, 1), (1, 2)), 16),
         Part(Hops((1, 2), (2, 4), questions=2), 8),
     ),
 )
@@ -60,7 +60,7 @@ def test_the_loss_falls_and_the_artefact_says_how(tmp_path, arm):
     assert artefact.training["stored"] == "float32"
     assert artefact.config["generation"] == {"ends": [EOS], "sample": False}
     assert artefact.training["held_out"] == result.figures
-    assert {"accuracy", "add_2x1", "mod7_1", "hop_1", "hop_2"} == set(result.figures)
+    assert {"accuracy", "add_2x2", "mod97_1", "hop_1", "hop_2"} == set(result.figures)
     loaded = ColaModel(ColaConfig.of(artefact.config))
     loaded.load_state_dict(load_file(tmp_path / "artefact" / WEIGHTS))
     assert bytes(loaded.tokenizer.json.tolist()) == VOCABULARY.tokenizer_json()
@@ -141,7 +141,7 @@ def test_answers_alone_are_learned_from_and_none_that_is_held_out():
 
 def test_right_is_what_greedy_decoding_says():
     task = ProblemTask(TINY, "plain", 0)
-    problems = task.held_out["add_2x1"]
+    problems = task.held_out["add_2x2"]
     targets = problems.targets(held=True)
 
     def knowing(ids):
