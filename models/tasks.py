@@ -18,7 +18,9 @@ import numpy as np
 from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput, InvalidType
 from foretoken.models.contract import Array
+from foretoken.models.generation import Sampling
 
+LOGPROBS, STOPS = 20, 16  # at most
 HORIZON = 100  # points of a curve, seen and predicted, unless twice what was seen is more
 
 
@@ -374,43 +376,76 @@ class GenerationRequest:
     """A prompt to continue.
 
     Args:
-        prompt: token ids, int64 [T].
+        prompt: a text, or token ids, int [T].
         max_tokens: stop after that many.
-        temperature: 0 takes the likeliest token.
-        seed: of the sampler.
+        sampling: how tokens are drawn.
         chain: indices of the layers to run, in order, repeats allowed; the default is all.
-        stop: token ids that end the reply.
+        stop: texts before which the answer ends.
+        ends: token ids that end the answer, beside the model's own.
+        logprobs: how many of the likeliest tokens to tell beside each that was chosen.
     """
 
-    prompt: Array
+    prompt: str | Array
     max_tokens: int
-    temperature: float = 0.0
-    seed: int = 0
+    sampling: Sampling = Sampling()
     chain: tuple[int, ...] | None = None
-    stop: tuple[int, ...] = ()
+    stop: tuple[str, ...] = ()
+    ends: tuple[int, ...] = ()
+    logprobs: int = 0
 
     def __post_init__(self) -> None:
-        if self.prompt.ndim != 1 or self.prompt.size == 0:
-            raise InvalidInput("prompt must hold at least one token")
-        if self.max_tokens < 1 or self.temperature < 0:
-            raise InvalidInput("max_tokens must be at least 1 and temperature at least 0")
+        if isinstance(self.prompt, str):
+            expect_unicode((self.prompt,), "the prompt")
+        elif self.prompt.ndim != 1 or self.prompt.size == 0 or self.prompt.dtype.kind not in "iu":
+            raise InvalidInput("prompt must be a text or a list of at least one token")
+        if self.max_tokens < 1:
+            raise InvalidInput(f"max_tokens must be at least 1, not {self.max_tokens}")
+        if not 0 <= self.logprobs <= LOGPROBS:
+            raise InvalidInput(f"logprobs is 0 to {LOGPROBS}, not {self.logprobs}")
+        if "" in self.stop or len(self.stop) > STOPS:
+            raise InvalidInput(f"stop holds at most {STOPS} texts, none of them empty")
+        expect_unicode(self.stop, "stop")
 
 
 @dataclass(frozen=True)
 class Token:
-    """One generated token: its id, text, and log-softmax of the raw logits."""
+    """One generated token.
+
+    Args:
+        id: of the vocabulary.
+        text: what is certain once it has come, which may be nothing yet, or more than its own.
+        logprob: log-softmax of the raw logits, nats.
+        likeliest: the likeliest tokens and their ``logprob``, as many as were asked for.
+    """
 
     id: int
     text: str
     logprob: float
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class GenerationReply:
-    """All tokens, and why it ended: "stop" or "length"."""
+    """The whole answer.
+
+    Args:
+        tokens: all of them.
+        finish: why it ended: "stop" or "length".
+        chain: that was run.
+        prompt: tokens of the prompt.
+        reused: tokens of the prompt whose keys and values were there already.
+    """
 
     tokens: tuple[Token, ...]
     finish: str
+    chain: tuple[int, ...] = ()
+    prompt: int = 0
+    reused: int = 0
+
+    @property
+    def text(self) -> str:
+        """The answer's."""
+        return "".join(token.text for token in self.tokens)
 
 
 _TASKS = {

@@ -66,6 +66,8 @@ class ColaModel(nn.Module):
     def __init__(self, config: ColaConfig) -> None:
         super().__init__()
         self.config, s = config, config.shape
+        self.layers, self.kv_heads, self.head_width = s.layers, s.kv_heads, s.head_width
+        self.positions = config.positions
         self.words = nn.Embedding(s.vocab, s.width)
         self.blocks = nn.ModuleList(DecoderBlock(s) for _ in range(s.layers))
         self.norm = RMSNorm(s.width, s.eps)
@@ -123,6 +125,16 @@ class ColaModel(nn.Module):
             h = self.blocks[layer](h, *turned, seen)
             after.append(seen.kept)
         return self.logits(h), tuple(after)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Tokens int64 [N] -> [N, W]; see ``foretoken.models.generation.Layered``."""
+        h: Tensor = self.words(ids)
+        return h
+
+    def layer(self, index: int, h: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+        """One layer on tokens [N, W] of any rows; see ``foretoken.models.generation.Layered``."""
+        out: Tensor = self.blocks[index](h, *angles(positions, self.frequencies), attend)
+        return out
 
     def logits(self, h: Tensor) -> Tensor:
         """What follows every chain: [..., W] -> [..., V]."""

@@ -114,7 +114,11 @@ def test_a_sequence_has_two_axes_of_at_least_one(shape):
         ({"prompt": np.array([], np.int64)}, "at least one token"),
         ({"prompt": np.zeros((1, 2), np.int64)}, "at least one token"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
-        ({"temperature": -0.1}, "temperature at least 0"),
+        ({"prompt": np.zeros(1)}, "a text or a list"),
+        ({"prompt": "\ud83d"}, "the prompt is not Unicode"),
+        ({"logprobs": 21}, "logprobs is 0 to 20"),
+        ({"stop": ("",)}, "none of them empty"),
+        ({"stop": ("a",) * 17}, "at most 16"),
     ],
 )
 def test_a_bad_prompt_is_refused(changes, message):

@@ -37,7 +37,7 @@ class Predict:
 
     def predict(self, request: GenerationRequest, state: Any = None) -> Steps:
         kept = dict(self.start()) if state is None else state
-        graph, new = "prefill", request.prompt
+        graph, new = "prefill", np.asarray(request.prompt)
         chosen: list[Token] = []
         while len(chosen) < request.max_tokens:
             tokens = {"tokens": new[None].astype(np.int64), "length": np.array([len(new)])}
@@ -45,7 +45,7 @@ class Predict:
             token = likeliest(made["logits"][0])
             chosen.append(token)
             yield Emit(token)
-            if token.id in request.stop:
+            if token.id in request.ends:
                 return GenerationReply(tuple(chosen), "stop")
             graph, new = "decode", np.array([token.id])
         return GenerationReply(tuple(chosen), "length")

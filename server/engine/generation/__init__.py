@@ -1,0 +1,1 @@
+"""Generation: many requests, each with a chain of layers of its own, decoded together."""

@@ -1,0 +1,39 @@
+"""Attention to keys and values that lie in blocks: plain torch, the reference of any kernel.
+
+Letters: P blocks, s tokens of a block, K heads of keys and values, D head width, H heads of
+queries, B rows, T queries of a row, M blocks of the longest row, S = M·s.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foretoken.models.layers.gqa import attend
+
+__all__ = ["paged_attention"]
+
+
+def paged_attention(q: Tensor, keys: Tensor, values: Tensor, tables: Tensor, seen: Tensor) -> Tensor:
+    """What the last T tokens of each row see of all its tokens up to themselves.
+
+    Args:
+        q: [B, T, H, D], not scaled.
+        keys: [P, s, K, D]; those of the last T tokens are there, too.
+        values: [P, s, K, D].
+        tables: int64 [B, M], each row's blocks in order, filled up with any block.
+        seen: int64 [B], tokens of each row, at least T.
+
+    Returns:
+        [B, T, H, D], in the dtype of ``values``.
+    """
+    T, S = q.shape[1], tables.shape[1] * keys.shape[1]
+    place = torch.arange(S, device=q.device)
+    last = seen[:, None] - T + torch.arange(T, device=q.device)  # that each query sees: [B, T]
+    # What lies beyond a row's end is whatever its last block held, which may be no number.
+    beyond = (place >= seen[:, None])[:, :, None, None]
+    k, v = (each[tables].flatten(1, 2).masked_fill_(beyond, 0.0) for each in (keys, values))
+    bias = torch.zeros(len(q), T, S, dtype=v.dtype, device=q.device)
+    bias.masked_fill_(place > last[:, :, None], -torch.inf)
+    q, k, v = (each.to(v.dtype).transpose(1, 2) for each in (q, k, v))
+    return attend(q, k, v, bias[:, None]).transpose(1, 2)

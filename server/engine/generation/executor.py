@@ -1,0 +1,50 @@
+"""Runs one layer for many requests at once: their tokens are gathered, run, and given back.
+
+Letters: N tokens of a batch, W width, B requests, V tokens of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from foretoken.models.generation import Layered
+from foretoken.server.engine.generation.decoding import Decoding
+from foretoken.server.engine.generation.pool import Pool
+
+__all__ = ["Executor"]
+
+
+class Executor:
+    """A module over a pool.
+
+    Args:
+        module: whose layers run.
+        pool: of its keys and values.
+    """
+
+    def __init__(self, module: Layered, pool: Pool) -> None:
+        self._module = module
+        self._pool = pool
+
+    def run(self, layer: int, batch: Sequence[Decoding]) -> None:
+        """Take the passes of a batch through a layer."""
+        h = torch.cat([self._hidden(one) for one in batch])
+        spans = [torch.arange(one.begin, one.end) for one in batch]
+        positions = torch.cat(spans).to(self._pool.device)
+        h = self._module.layer(layer, h, positions, self._pool.view(batch))
+        for one, part in zip(batch, h.split([one.count for one in batch]), strict=True):
+            one.hidden = part
+
+    def logits(self, batch: Sequence[Decoding]) -> Tensor:
+        """After the last token of each pass, float32 [B, V]."""
+        last = torch.stack([self._hidden(one)[-1] for one in batch])
+        return self._module.logits(last).float()
+
+    def _hidden(self, one: Decoding) -> Tensor:
+        if one.hidden is None:
+            ids = torch.tensor(one.tokens[one.begin : one.end], device=self._pool.device)
+            one.hidden = self._module.embed(ids)
+        return one.hidden

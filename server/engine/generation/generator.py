@@ -1,0 +1,170 @@
+"""The generator: turns of one layer for many requests, from prompts to answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+
+from foretoken.errors import InvalidInput, Overloaded
+from foretoken.models.generation import Continuation, Layered
+from foretoken.models.tasks import Token
+from foretoken.server.engine.generation.admission import Admission
+from foretoken.server.engine.generation.blocks import Blocks
+from foretoken.server.engine.generation.decoding import Decoding
+from foretoken.server.engine.generation.executor import Executor
+from foretoken.server.engine.generation.pool import Pool
+from foretoken.server.engine.generation.prefix import keys
+from foretoken.server.engine.generation.sampling import Row, sample
+from foretoken.server.engine.generation.scheduler import Scheduler
+
+__all__ = ["Generator", "Sizes"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a generator keeps within.
+
+    Args:
+        blocks: of keys and values, for all positions of all requests' chains.
+        block: tokens of each.
+        chunk: tokens of a prompt that pass the layers together, at most.
+        tokens: of a batch, at most.
+        active: requests at a time, at most.
+        queue: requests that wait for blocks, at most.
+        patience: turns that a request waits before it goes first.
+    """
+
+    blocks: int
+    block: int = 16
+    chunk: int = 64
+    tokens: int = 256
+    active: int = 64
+    queue: int = 1024
+    patience: int = 64
+
+    def __post_init__(self) -> None:
+        if min(vars(self).values()) < 1:
+            raise InvalidInput(f"sizes of a generator are at least 1: {self}")
+
+
+class Generator:
+    """Decodes requests in company. Not for several threads at once.
+
+    Args:
+        module: whose layers run.
+        sizes: to keep within.
+        dtype: of keys and values.
+        device: where the module is.
+    """
+
+    def __init__(
+        self,
+        module: Layered,
+        sizes: Sizes,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.sizes = sizes
+        self.turns = 0
+        self.blocks = Blocks(sizes.blocks)
+        self.admission = Admission(self.blocks, sizes.block, sizes.active)
+        self._positions = module.positions
+        pool = Pool(
+            sizes.blocks, sizes.block, module.kv_heads, module.head_width, dtype, device
+        )
+        self._executor = Executor(module, pool)
+        self._scheduler = Scheduler(module.layers, sizes.tokens, sizes.patience)
+        self._number = count()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.admission.active or self.admission.waiting)
+
+    def add(self, work: Continuation, owner: str = "") -> Decoding:
+        """Let a request take part.
+
+        Args:
+            work: of it.
+            owner: prefixes are shared among the requests of one.
+
+        Raises:
+            InvalidInput: prompt and answer are longer than the model.
+            Unsupported: the pool is too small for it.
+            Overloaded: too many wait already.
+        """
+        if (whole := len(work.ids) + work.most) > self._positions:
+            raise InvalidInput(
+                f"a prompt of {len(work.ids)} tokens and an answer of {work.most} are {whole}; "
+                f"the model has {self._positions} positions"
+            )
+        if len(self.admission.waiting) >= self.sizes.queue:
+            raise Overloaded(f"{self.sizes.queue} requests wait for this model already")
+        one = Decoding(work, next(self._number), self.sizes.block, owner)
+        self.admission.add(one)
+        return one
+
+    def cancel(self, one: Decoding) -> None:
+        """Take a request out; its blocks are free at once."""
+        self.admission.leave(one)
+
+    @torch.inference_mode()
+    def turn(self) -> list[tuple[Decoding, Token]]:
+        """Run one layer for one batch.
+
+        Returns:
+            The requests that now have one token more, and it; of those that have ended, ``finish``
+            says why.
+        """
+        for one in self.admission.admit():
+            one.pass_on(self.sizes.chunk)
+        if not self.admission.active:
+            return []
+        self.turns += 1
+        layer, batch = self._scheduler.choose(self.admission.active)
+        if layer == self._scheduler.head:
+            return self._sampled(batch)
+        self._executor.run(layer, batch)
+        for one in batch:
+            self._publish(one)
+            one.at += 1
+            if one.at == len(one.work.chain) and not one.whole:
+                one.pass_on(self.sizes.chunk)
+        return []
+
+    def run(self) -> Iterator[tuple[Decoding, Token]]:
+        """Turns until nothing is left to do; tokens as they come."""
+        while self.busy:
+            yield from self.turn()
+
+    def _publish(self, one: Decoding) -> None:
+        """Let blocks be found that this layer has filled, at the position that it ran at."""
+        size, at = self.sizes.block, one.at
+        first, full = max(one.shared[at], one.begin // size), one.end // size
+        found = keys(one.roots[at], one.hash()[:full])
+        for block in range(first, full):
+            self.blocks.publish(one.tables[at][block], found[block])
+
+    def _sampled(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
+        logits = self._executor.logits(batch)
+        rows = [Row(one.work.sampling, one.tokens, one.work.logprobs) for one in batch]
+        heard = []
+        for one, drawn in zip(batch, sample(logits, rows), strict=True):
+            one.tokens.append(drawn.token)
+            length, ended = len(one.answer) + 1 == one.work.most, drawn.token in one.work.ends
+            said = None if ended else drawn.token
+            text = one.work.reader.read(said, last=length or ended)
+            stopped = ended or one.work.reader.stopped
+            one.finish = "stop" if stopped else "length" if length else ""
+            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest)
+            one.answer.append(token)
+            heard.append((one, token))
+            if one.finish:
+                self.admission.leave(one)
+        for one in sorted(batch, key=lambda one: one.number):
+            if one in self.admission.active and self.admission.grow(one):
+                one.pass_on(self.sizes.chunk)
+        return heard

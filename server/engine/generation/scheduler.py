@@ -1,0 +1,56 @@
+"""Which layer runs next, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from foretoken.server.engine.generation.decoding import Decoding
+
+__all__ = ["Scheduler"]
+
+
+class Scheduler:
+    """Chooses a batch for every turn: requests that need the same layer next.
+
+    The head counts as the layer behind the last. No request waits more than ``patience`` turns and
+    one for each other active one: whoever has waited for ``patience`` turns goes before the rule.
+
+    Args:
+        layers: of the model.
+        tokens: of a batch, at most; a longer pass goes alone.
+        patience: turns.
+    """
+
+    def __init__(self, layers: int, tokens: int, patience: int) -> None:
+        self.head = layers
+        self._tokens = tokens
+        self._patience = patience
+
+    def needs(self, one: Decoding) -> int:
+        """The layer that a request needs next."""
+        return one.work.chain[one.at] if one.at < len(one.work.chain) else self.head
+
+    def choose(self, active: Iterable[Decoding]) -> tuple[int, list[Decoding]]:
+        """A layer and the batch that it runs for, of active requests, at least one."""
+        by_layer: dict[int, list[Decoding]] = {}
+        everyone = list(active)
+        for one in everyone:
+            by_layer.setdefault(self.needs(one), []).append(one)
+        longest = max(everyone, key=lambda one: one.waited)
+        layer = self._layer(by_layer)
+        if longest.waited >= self._patience:
+            layer = self.needs(longest)
+        batch, tokens = [], 0
+        for one in sorted(by_layer[layer], key=lambda one: -one.waited):
+            if batch and tokens + one.count > self._tokens:
+                break
+            batch.append(one)
+            tokens += one.count
+        for one in everyone:
+            one.waited += 1
+        for one in batch:
+            one.waited = 0
+        return layer, batch
+
+    def _layer(self, by_layer: dict[int, list[Decoding]]) -> int:
+        return min(by_layer)
