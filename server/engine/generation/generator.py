@@ -72,10 +72,10 @@ class Generator:
         self.blocks = Blocks(sizes.blocks)
         self.admission = Admission(self.blocks, sizes.block, sizes.active)
         self._positions = module.positions
-        pool = Pool(
+        self.pool = Pool(
             sizes.blocks, sizes.block, module.kv_heads, module.head_width, dtype, device
         )
-        self._executor = Executor(module, pool)
+        self._executor = Executor(module, self.pool)
         self._scheduler = Scheduler(module.layers, sizes.tokens, sizes.patience)
         self._number = count()
 
