@@ -126,13 +126,11 @@ class Generator:
         self.turns += 1
         layer, batch = self._scheduler.choose(self.admission.active)
         if layer == self._scheduler.head:
-            return self._sampled(batch)
+            return self._headed(batch)
         self._executor.run(layer, batch)
         for one in batch:
             self._publish(one)
             one.at += 1
-            if one.at == len(one.work.chain) and not one.whole:
-                one.pass_on(self.sizes.chunk)
         return []
 
     def run(self) -> Iterator[tuple[Decoding, Token]]:
@@ -147,6 +145,19 @@ class Generator:
         found = keys(one.roots[at], one.hash()[:full])
         for block in range(first, full):
             self.blocks.publish(one.tables[at][block], found[block])
+
+    def _headed(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
+        """What follows the last layer: a token, or the next chunk of a prompt.
+
+        Chunks come here, too, though nothing is asked of them, so that they and others' tokens
+        begin their next pass together.
+        """
+        whole = [one for one in batch if one.whole]
+        heard = self._sampled(whole) if whole else []
+        for one in sorted(batch, key=lambda one: one.number):
+            if one in self.admission.active and self.admission.grow(one):
+                one.pass_on(self.sizes.chunk)
+        return heard
 
     def _sampled(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
         logits = self._executor.logits(batch)
@@ -164,7 +175,4 @@ class Generator:
             heard.append((one, token))
             if one.finish:
                 self.admission.leave(one)
-        for one in sorted(batch, key=lambda one: one.number):
-            if one in self.admission.active and self.admission.grow(one):
-                one.pass_on(self.sizes.chunk)
         return heard

@@ -10,10 +10,11 @@ __all__ = ["Scheduler"]
 
 
 class Scheduler:
-    """Chooses a batch for every turn: requests that need the same layer next.
+    """Chooses a batch for every turn: the layer that most requests need next, and those requests.
 
-    The head counts as the layer behind the last. No request waits more than ``patience`` turns and
-    one for each other active one: whoever has waited for ``patience`` turns goes before the rule.
+    The head counts as the layer behind the last. Whoever has waited for ``patience`` turns comes
+    before the rule, the longest first: with n active requests, none waits as many as ``patience`` + n
+    turns.
 
     Args:
         layers: of the model.
@@ -37,7 +38,8 @@ class Scheduler:
         for one in everyone:
             by_layer.setdefault(self.needs(one), []).append(one)
         longest = max(everyone, key=lambda one: one.waited)
-        layer = self._layer(by_layer)
+        # Of those that as many need, the lowest: whoever waits behind it is met there.
+        layer = max(by_layer, key=lambda each: (len(by_layer[each]), -each))
         if longest.waited >= self._patience:
             layer = self.needs(longest)
         batch, tokens = [], 0
@@ -51,6 +53,3 @@ class Scheduler:
         for one in batch:
             one.waited = 0
         return layer, batch
-
-    def _layer(self, by_layer: dict[int, list[Decoding]]) -> int:
-        return min(by_layer)
