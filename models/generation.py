@@ -122,7 +122,6 @@ class Layered(Protocol):
     layers: int
     kv_heads: int  # K
     head_width: int  # D
-    positions: int  # tokens that it has positions for
 
     def embed(self, ids: Tensor) -> Tensor:
         """Tokens int64 [N] -> [N, W]."""

@@ -84,7 +84,11 @@ class Recurrent(Protocol):
 
 
 class Generative(Protocol):
-    """Of a model whose state grows with every token."""
+    """Of a model whose state grows with every token.
+
+    One without graphs yields a ``generation.Continuation`` and returns the reply that it is sent;
+    the engine runs the layers of its module, which is ``generation.Layered``.
+    """
 
     def start(self) -> Arrays:
-        """The state before the first token, each array [1, ...]."""
+        """The state before the first token, each array [1, ...]; of one without graphs, none."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from foretoken.models.contract import Arrays, Config, Graph, Kind
 from foretoken.models.recipes import Importer, Option, Progress, Recipe
+from foretoken.models.tasks import Task
 
-__all__ = ["IMPORTERS", "RECIPE"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from foretoken.models.cola.predict import ColaPredictor
 
 
 def _import(source: Path, options: Mapping[str, Any], out: Path) -> None:
@@ -61,3 +66,52 @@ IMPORTERS: Mapping[str, Importer] = {
         run=_import,
     )
 }
+
+
+class ColaFamily:
+    """See ``foretoken.models.contract.Family``; its module is ``generation.Layered``."""
+
+    name = "cola"
+    task = Task.GENERATION
+    kind = Kind.GENERATIVE
+    summary = "Generates text by decoders that skip and repeat layers, a chain for each request"
+    source = "Li et al. 2025, Skip a Layer or Loop it? Test-Time Depth Adaptation of Pretrained LLMs"
+    small: Mapping[str, Any] = {
+        "shape": {
+            "vocab": 12,
+            "width": 16,
+            "layers": 3,
+            "heads": 4,
+            "kv_heads": 2,
+            "head_width": 4,
+            "mlp": 24,
+        },
+        "tied": False,
+        "positions": 64,
+        "tokenizer": 0,
+        "generation": {"ends": [], "sample": False},
+        "chat": None,
+    }
+    recipe: Recipe | None = RECIPE
+    importers = IMPORTERS
+
+    def graphs(self, config: Config) -> tuple[Graph, ...]:
+        del config
+        return ()  # chains differ from request to request: layers run one by one
+
+    def module(self, config: Config) -> nn.Module:
+        from foretoken.models.cola.model import ColaConfig, ColaModel  # noqa: PLC0415
+
+        return ColaModel(ColaConfig.of(config))
+
+    def predictor(self, config: Config, weights: Arrays) -> ColaPredictor:
+        from foretoken.models.cola.predict import ColaPredictor  # noqa: PLC0415
+
+        return ColaPredictor(config, weights)
+
+    def examples(self, config: Config, graph: str) -> Iterator[Arrays]:
+        del config, graph
+        yield from ()
+
+
+FAMILY = ColaFamily()

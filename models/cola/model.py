@@ -67,7 +67,6 @@ class ColaModel(nn.Module):
         super().__init__()
         self.config, s = config, config.shape
         self.layers, self.kv_heads, self.head_width = s.layers, s.kv_heads, s.head_width
-        self.positions = config.positions
         self.words = nn.Embedding(s.vocab, s.width)
         self.blocks = nn.ModuleList(DecoderBlock(s) for _ in range(s.layers))
         self.norm = RMSNorm(s.width, s.eps)

@@ -9,24 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from foretoken.errors import InternalError
 from foretoken.models.contract import Array, Arrays, Call, Emit, Graph, Host, Steps, Tensor
+from foretoken.models.generation import Continuation
+from foretoken.models.tasks import GenerationReply, Token
 from foretoken.server.engine import batches
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.lane import Lane, Limits, Run
 from foretoken.server.terms import Terms
 
-__all__ = ["Times", "alone", "drive"]
+__all__ = ["Generate", "Times", "alone", "drive"]
 
 Emitted = Callable[[int, Any], None]
+# Continues tokens, telling each one as it comes.
+Generate = Callable[[Continuation, Callable[[Token], None], Terms], Awaitable[GenerationReply]]
+_T = TypeVar("_T")
 _BEGIN: Any = object()  # what is sent to steps that have not begun
 TURN = 2e-3  # seconds of predictors' own work after which others get their turn
 
@@ -46,6 +51,7 @@ async def drive(
     terms: Terms | None = None,
     emit: Emitted = lambda _index, _reply: None,
     times: Times | None = None,
+    generate: Generate | None = None,
 ) -> list[Any]:
     """Run ``steps`` to their ends, all in lockstep, and return their replies, in order.
 
@@ -56,6 +62,7 @@ async def drive(
         terms: of the request.
         emit: receives the index of the steps and each partial reply.
         times: receives what was spent.
+        generate: continues tokens, for predictors that yield them.
 
     Raises:
         ForetokenError: the first that any of the steps raises, InvalidInput for a call that does
@@ -64,7 +71,7 @@ async def drive(
     """
     terms, times = terms or Terms(), times or Times()
     if len(steps) == 1:
-        return [await _drive_one(steps[0], lanes, batcher, terms, emit, times)]
+        return [await _drive_one(steps[0], lanes, batcher, terms, emit, times, generate)]
     replies: list[Any] = [None] * len(steps)
     sent: dict[int, Any] = dict.fromkeys(range(len(steps)), _BEGIN)
     first, turn = True, time.monotonic()
@@ -72,11 +79,14 @@ async def drive(
         while sent:
             waiting: dict[int, Sequence[Call]] = {}
             working: dict[int, Host] = {}
+            generating: dict[int, Continuation] = {}
             for i, outputs in sent.items():
                 try:
                     asked = _advance(steps[i], outputs, partial(emit, i))
                     if isinstance(asked, Host):
                         working[i] = asked
+                    elif isinstance(asked, Continuation):
+                        generating[i] = asked
                     else:
                         waiting[i] = asked
                 except StopIteration as end:
@@ -88,6 +98,8 @@ async def drive(
             answers = iter(await _answer(calls, lanes, batcher, terms, times, first=first))
             sent = {i: [next(answers) for _ in asked] for i, asked in waiting.items()}
             sent |= {i: await batcher.host(asked.work) for i, asked in working.items()}
+            continued = [_continued(c, generate, partial(emit, i), terms) for i, c in generating.items()]
+            sent |= dict(zip(generating, await _side_by_side(continued), strict=True))
             first, turn = first and not calls, time.monotonic()
     finally:
         for each in steps:
@@ -102,6 +114,7 @@ async def _drive_one(
     terms: Terms,
     emit: Emitted,
     times: Times,
+    generate: Generate | None,
 ) -> Any:
     """The same for one, which most requests are, without the book-keeping of many."""
     heard, outputs, first = partial(emit, 0), _BEGIN, True
@@ -110,6 +123,9 @@ async def _drive_one(
             asked = _advance(steps, outputs, heard)
             if isinstance(asked, Host):
                 outputs = await batcher.host(asked.work)
+                continue
+            if isinstance(asked, Continuation):
+                outputs = await _continued(asked, generate, heard, terms)
                 continue
             outputs = await _answer(asked, lanes, batcher, terms, times, first=first)
             first = False
@@ -125,6 +141,7 @@ def alone(
     run: Run,
     budget: int,
     emit: Emitted = lambda _index, _reply: None,
+    generate: Generate | None = None,
 ) -> list[Any]:
     """Drive ``steps`` with nobody else, synchronously, on a batcher of their own.
 
@@ -134,14 +151,17 @@ def alone(
         run: the runtime's, on one batch.
         budget: tokens in one batch, after padding.
         emit: receives the index of the steps and each partial reply.
+        generate: as of ``drive``.
     """
     limits = Limits(batch_tokens=budget, request_tokens=1 << 62, queue=1 << 62)
     lanes = {name: Lane("alone", 0, graph, run, limits) for name, graph in graphs.items()}
     with ThreadPoolExecutor(1) as pool:
-        return asyncio.run(drive(steps, lanes, Batcher(1, pool), emit=emit))
+        return asyncio.run(drive(steps, lanes, Batcher(1, pool), emit=emit, generate=generate))
 
 
-def _advance(steps: Steps, outputs: Any, emit: Callable[[Any], None]) -> Sequence[Call] | Host:
+def _advance(
+    steps: Steps, outputs: Any, emit: Callable[[Any], None]
+) -> Sequence[Call] | Host | Continuation:
     """Send ``outputs`` and go on to what is asked for next, passing partial replies on."""
     asked = next(steps) if outputs is _BEGIN else steps.send(outputs)
     while isinstance(asked, Emit):
@@ -194,11 +214,19 @@ async def _answer(
     return answers
 
 
-async def _side_by_side(work: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Wait for all of ``work``; when one fails, the rest is cancelled and its error raised."""
+async def _continued(
+    work: Continuation, generate: Generate | None, emit: Callable[[Token], None], terms: Terms
+) -> GenerationReply:
+    if generate is None:
+        raise InternalError("a predictor continues tokens; its model was loaded to run graphs")
+    return await generate(work, emit, terms)
+
+
+async def _side_by_side(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """What all of ``work`` returns; when one fails, the rest is cancelled and its error raised."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
-        await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()

@@ -71,7 +71,6 @@ class Generator:
         self.turns = 0
         self.blocks = Blocks(sizes.blocks)
         self.admission = Admission(self.blocks, sizes.block, sizes.active)
-        self._positions = module.positions
         self.pool = Pool(
             sizes.blocks, sizes.block, module.kv_heads, module.head_width, dtype, device
         )
@@ -92,15 +91,9 @@ class Generator:
             owner: prefixes are shared among the requests of one.
 
         Raises:
-            InvalidInput: prompt and answer are longer than the model.
             Unsupported: the pool is too small for it.
             Overloaded: too many wait already.
         """
-        if (whole := len(work.ids) + work.most) > self._positions:
-            raise InvalidInput(
-                f"a prompt of {len(work.ids)} tokens and an answer of {work.most} are {whole}; "
-                f"the model has {self._positions} positions"
-            )
         if len(self.admission.waiting) >= self.sizes.queue:
             raise Overloaded(f"{self.sizes.queue} requests wait for this model already")
         one = Decoding(work, next(self._number), self.sizes.block, owner)

@@ -12,7 +12,7 @@ from foretoken.models.generation import Continuation, Sampling
 from foretoken.models.layers.decoder import DecoderShape
 from foretoken.server.engine.generation.generator import Generator, Sizes
 
-LAYERS, VOCAB, POSITIONS = 4, 19, 64
+LAYERS, VOCAB = 4, 19
 
 
 class Numbers:
@@ -30,7 +30,7 @@ class Numbers:
 def model() -> ColaModel:
     torch.manual_seed(0)
     shape = DecoderShape(VOCAB, 24, LAYERS, 6, 2, 8, 40, qkv_bias=True)
-    made = ColaModel(ColaConfig(shape, positions=POSITIONS)).eval()
+    made = ColaModel(ColaConfig(shape)).eval()
     for weights in made.parameters():
         torch.nn.init.normal_(weights, std=0.3)
     return made

@@ -1,0 +1,146 @@
+"""A generator at work: its turns run in threads while there is anything to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError
+from foretoken.models.generation import Continuation
+from foretoken.models.tasks import GenerationReply, Token
+from foretoken.server.engine.generation.decoding import Decoding
+from foretoken.server.engine.generation.generator import Generator
+from foretoken.server.terms import Terms
+
+__all__ = ["Running"]
+
+SLICE = 0.02  # seconds of turns after which arrivals and departures are heard of, token or none
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A request, as the event loop knows it."""
+
+    work: Continuation
+    owner: str
+    emit: Callable[[Token], None]
+    done: asyncio.Future[GenerationReply]
+    one: Decoding | None = None  # as the generator knows it; the threads' own
+
+    def fail(self, error: BaseException) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+# A request and what happened to it: a token, or the error that ended it.
+_Event = tuple[_Asked, Token | ForetokenError]
+
+
+class Running:
+    """Lets requests arrive at a generator and leave it; it belongs to one event loop.
+
+    The generator is touched by one thread at a time, the one that runs its turns.
+
+    Args:
+        generator: that runs.
+        host: has work done in a thread of those that compute.
+    """
+
+    def __init__(
+        self, generator: Generator, host: Callable[[Callable[[], Any]], Awaitable[Any]]
+    ) -> None:
+        self.generator = generator
+        self._host = host
+        self._arriving: list[_Asked] = []
+        self._leaving: list[_Asked] = []
+        self._inside: dict[Decoding, _Asked] = {}  # the threads' own
+        self._task: asyncio.Task[None] | None = None
+
+    async def generate(
+        self, work: Continuation, emit: Callable[[Token], None], terms: Terms
+    ) -> GenerationReply:
+        """Continue tokens; cancelling it takes the request out.
+
+        Args:
+            work: what to continue.
+            emit: is told every token as it comes.
+            terms: of the request; prefixes are shared within a tenant.
+
+        Raises:
+            Unsupported, Overloaded: as ``Generator.add``.
+            DeadlineExceeded: the deadline passed.
+            InternalError: the model failed.
+        """
+        done: asyncio.Future[GenerationReply] = asyncio.get_running_loop().create_future()
+        asked = _Asked(work, terms.caller.tenant or "", emit, done)
+        self._arriving.append(asked)
+        self._wake()
+        try:
+            async with asyncio.timeout(None if terms.left == float("inf") else terms.left):
+                return await done
+        except TimeoutError as e:
+            raise DeadlineExceeded("the deadline passed before the answer was there") from e
+        finally:
+            if asked in self._arriving:
+                self._arriving.remove(asked)
+            elif not done.done() or done.cancelled():
+                self._leaving.append(asked)
+                self._wake()
+
+    def _wake(self) -> None:
+        if self._task is None or self._task.done():
+            self._task = asyncio.ensure_future(self._go())
+
+    async def _go(self) -> None:
+        while self._arriving or self._leaving or self._inside:
+            arriving, self._arriving = self._arriving, []
+            leaving, self._leaving = self._leaving, []
+            for asked, what in await self._host(partial(self._turns, arriving, leaving)):
+                self._tell(asked, what)
+
+    def _tell(self, asked: _Asked, what: Token | ForetokenError) -> None:
+        if isinstance(what, ForetokenError):
+            asked.fail(what)
+            return
+        if asked.done.done():
+            return
+        try:
+            asked.emit(what)
+        except Exception as e:  # of whoever listens: its own request ends, no other
+            asked.fail(e)
+            self._leaving.append(asked)
+            return
+        if asked.one is not None and asked.one.finish and what is asked.one.answer[-1]:
+            asked.done.set_result(asked.one.reply)
+
+    def _turns(self, arriving: Sequence[_Asked], leaving: Sequence[_Asked]) -> list[_Event]:
+        """In a thread: let requests in and out, then turns until a token comes or time is up."""
+        events: list[_Event] = []
+        for asked in arriving:
+            try:
+                asked.one = self.generator.add(asked.work, asked.owner)
+                self._inside[asked.one] = asked
+            except ForetokenError as e:
+                events.append((asked, e))
+        for asked in leaving:
+            if asked.one is not None:
+                self.generator.cancel(asked.one)
+                self._inside.pop(asked.one, None)
+        until = time.monotonic() + SLICE
+        try:
+            while self.generator.busy and not events and time.monotonic() < until:
+                events += [(self._inside[one], token) for one, token in self.generator.turn()]
+        except Exception as e:  # whatever a module may raise; what it left behind is nobody's
+            error = e if isinstance(e, ForetokenError) else InternalError(f"generation failed: {e}")
+            events += [(asked, error) for asked in self._inside.values()]
+            for one in self._inside:
+                self.generator.cancel(one)
+            self._inside.clear()
+        for asked, _ in events:
+            if asked.one is not None and asked.one.finish:
+                self._inside.pop(asked.one, None)
+        return events
