@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from foretoken.models.contract import Steps
 from foretoken.models.tasks import Task
 from foretoken.server.answers import Answers
 from foretoken.server.contexts.contexts import Seat
 from foretoken.server.engine.batcher import Batcher
-from foretoken.server.engine.drive import Times, drive
+from foretoken.server.engine.drive import Generate, Times, drive
 from foretoken.server.engine.observer import Observer, Served
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.terms import Terms
 from foretoken.server.texts import Texts
+
+if TYPE_CHECKING:
+    from foretoken.server.engine.generation.running import Running
 
 __all__ = ["Answering"]
 
@@ -35,6 +39,7 @@ class Answering:
         self._bulk = bulk
         self._observer = observer
         self._texts = Texts(batcher, bulk, slots)
+        self._running: WeakKeyDictionary[Loaded, Running] = WeakKeyDictionary()
 
     async def answer(
         self,
@@ -64,9 +69,10 @@ class Answering:
             else:
                 predict = loaded.predictor.predict
                 steps = [predict(seat.request, seat.context) for seat in seats]
-                fits = any(seat.context is None for seat in seats)
+                generate = self._generate(loaded)
+                fits = generate is None and any(seat.context is None for seat in seats)
                 batcher = self._hands(loaded, fits=fits)
-                replies = await drive(steps, loaded.lanes, batcher, terms, emit, times)
+                replies = await drive(steps, loaded.lanes, batcher, terms, emit, times, generate)
         except BaseException as e:
             error = type(e).__name__
             raise
@@ -76,6 +82,17 @@ class Answering:
                 Served(version.name, version.number, times.queue, times.compute, seconds, error)
             )
         return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
+
+    def _generate(self, loaded: Loaded) -> Generate | None:
+        """What continues tokens by a version's layers, if it has a generator."""
+        if loaded.generator is None:
+            return None
+        # Imported late: it imports torch, which such a version has brought already.
+        from foretoken.server.engine.generation.running import Running  # noqa: PLC0415
+
+        if loaded not in self._running:
+            self._running[loaded] = Running(loaded.generator, self._batcher.host)
+        return self._running[loaded].generate
 
     async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
         """What ``steps``, which fit a training set, return."""

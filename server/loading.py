@@ -6,7 +6,10 @@ import os
 import sys
 import threading
 import time
+from functools import partial
+from typing import TYPE_CHECKING
 
+from foretoken.errors import Unsupported
 from foretoken.models.artefact import WEIGHTS
 from foretoken.models.catalog import family
 from foretoken.models.weights import mapped
@@ -15,8 +18,11 @@ from foretoken.server.engine.lane import Lane, Limits
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
 from foretoken.server.runtimes import runtime
-from foretoken.server.runtimes.base import fitting, graphs_of
+from foretoken.server.runtimes.base import Executable, fitting, graphs_of, runs_layers
 from foretoken.server.settings import Settings
+
+if TYPE_CHECKING:
+    from foretoken.server.engine.generation.generator import Generator
 
 __all__ = ["BULK", "key_of", "load", "slots", "threads", "warm_up", "yielding"]
 
@@ -81,7 +87,10 @@ def load(
     """
     artefact = registry.artefact(version)
     kind = family(artefact.family)
-    chosen = runtime(options.runtime or settings.runtime)
+    layers = runs_layers(artefact, kind)
+    if layers and options.runtime == "onnx":
+        raise Unsupported(f"{version.ref} runs layer by layer, which only the torch runtime does")
+    chosen = runtime("torch" if layers else options.runtime or settings.runtime)
     weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
     executable = chosen.load(artefact, kind, options.threads or threads(settings))
     limits = Limits(
@@ -98,7 +107,30 @@ def load(
     predictor = kind.predictor(artefact.config, weights)
     key = key_of(version, options)
     bulk = {name: lane.beside() for name, lane in lanes.items()}
-    return Loaded(key, version, kind, predictor, executable, lanes, bulk, artefact.config)
+    generator = generator_of(executable, settings) if layers else None
+    return Loaded(
+        key, version, kind, predictor, executable, lanes, bulk, artefact.config, generator
+    )
+
+
+def generator_of(executable: Executable, settings: Settings) -> Generator:
+    """What continues tokens by a module's layers.
+
+    Raises:
+        Unsupported: if the executable has none.
+    """
+    # Imported late: these import torch, which the server does without until it is needed.
+    from foretoken.server.engine.generation.generator import Generator, Sizes  # noqa: PLC0415
+    from foretoken.server.engine.generation.pool import Pool  # noqa: PLC0415
+    from foretoken.server.runtimes.torch import TorchExecutable  # noqa: PLC0415
+
+    if not isinstance(executable, TorchExecutable):
+        raise Unsupported("only the torch runtime runs layers one by one")
+    module, dtype = executable.layered, executable.dtype
+    each = Pool.nbytes(Sizes.block, module.kv_heads, module.head_width, dtype)
+    sizes = Sizes(blocks=max(1, settings.generation_bytes // each), queue=settings.queue)
+    computing = partial(executable.computing, "layer")
+    return Generator(module, sizes, dtype, executable.device, computing)
 
 
 def warm_up(loaded: Loaded) -> None:

@@ -25,7 +25,13 @@ from foretoken.models.contract import Arrays, Family, Graph
 from foretoken.models.weights import mapped
 from foretoken.server.engine.batches import sizes
 from foretoken.server.runtimes import runtime
-from foretoken.server.runtimes.base import Executable, Runtime, fitting, graphs_of
+from foretoken.server.runtimes.base import (
+    Executable,
+    Runtime,
+    fitting,
+    graphs_of,
+    runs_layers,
+)
 
 __all__ = ["Metric", "check", "halved", "publish", "quantised", "written"]
 
@@ -162,8 +168,9 @@ def check(artefact: Artefact) -> None:
     """
     family = catalog.family(artefact.family)
     graphs = family.graphs(artefact.config)
-    # What has no graphs needs no torch to run them.
-    served = runtime("onnx" if artefact.export or not graphs else "torch")
+    # What has no graphs needs no torch to run them, unless its layers are run.
+    needless = not graphs and not runs_layers(artefact, family)
+    served = runtime("onnx" if artefact.export or needless else "torch")
     if not graphs:  # then all that can be wrong is what the predictor reads
         weights = {n: stored.array for n, stored in mapped(artefact.files[WEIGHTS]).items()}
         family.predictor(artefact.config, weights)

@@ -74,6 +74,8 @@ class Settings(BaseSettings):
             says nothing else.
         snapshot_quota: bytes on the disk of one tenant's snapshots and sessions.
         snapshot_ttl: seconds since its last use after which a snapshot is erased; 0: never.
+        generation_bytes: memory for keys and values of a model that generates, in each worker; those
+            of a prompt stay for the next one that begins alike, until their room is needed.
         curves: most learning curves of one call.
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.
@@ -129,6 +131,7 @@ class Settings(BaseSettings):
     session_checkpoint: int = Field(default=16, ge=1)
     snapshot_quota: int = Field(default=1 << 30, ge=0)
     snapshot_ttl: float = Field(default=7 * 86400.0, ge=0, le=10 * 365 * 86400, allow_inf_nan=False)
+    generation_bytes: int = Field(default=1 << 30, ge=1 << 16)
     curves: int = Field(default=1024, ge=1)
     curve_points: int = Field(default=1 << 18, ge=1)
     curve_steps: int = Field(default=8192, ge=1)

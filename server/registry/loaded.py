@@ -6,12 +6,16 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from foretoken.errors import Unavailable, Unsupported
 from foretoken.models.contract import Family, Predictor
 from foretoken.server.engine.lane import Lane
 from foretoken.server.registry.records import Version
 from foretoken.server.runtimes.base import Executable
+
+if TYPE_CHECKING:
+    from foretoken.server.engine.generation.generator import Generator
 
 __all__ = ["Loaded", "LoadedModels"]
 
@@ -29,6 +33,7 @@ class Loaded:
         lanes: where calls of each graph wait, by its name.
         bulk: where those of large requests wait, apart.
         config: of the model.
+        generator: continues tokens, of a model whose layers are run.
     """
 
     key: str
@@ -39,6 +44,7 @@ class Loaded:
     lanes: Mapping[str, Lane]
     bulk: Mapping[str, Lane] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
+    generator: Generator | None = None
 
 
 class LoadedModels:

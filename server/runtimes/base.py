@@ -11,7 +11,15 @@ import numpy as np
 from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph, Kind, Tensor
 
-__all__ = ["Executable", "KeepsRows", "Rows", "Runtime", "fitting", "graphs_of"]
+__all__ = [
+    "Executable",
+    "KeepsRows",
+    "Rows",
+    "Runtime",
+    "fitting",
+    "graphs_of",
+    "runs_layers",
+]
 
 
 class Executable(Protocol):
@@ -75,6 +83,11 @@ class Runtime(Protocol):
             Unsupported: if this runtime cannot run the artefact, for lack of a graph or precision.
             DataLoss: if its files cannot be read.
         """
+
+
+def runs_layers(artefact: Artefact, family: Family) -> bool:
+    """Whether layers take the place of graphs, so that the module itself is run, by torch."""
+    return family.kind is Kind.GENERATIVE and not family.graphs(artefact.config)
 
 
 def graphs_of(artefact: Artefact, family: Family) -> tuple[Graph, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from foretoken.exporters.modules import load_module
 from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph
 from foretoken.models.contract import Tensor as Declared
+from foretoken.models.generation import Layered
 from foretoken.server.runtimes.base import graphs_of
 from foretoken.server.runtimes.packed import pack
 
@@ -88,8 +90,19 @@ class TorchExecutable:
         self._module: nn.Module | None = module
         self._graphs = graphs
         self.device = device
-        self._dtype = dtype
+        self.dtype = dtype
         self._threads = threads
+
+    @property
+    def layered(self) -> Layered:
+        """The module, whose layers are run one by one, while ``computing``.
+
+        Raises:
+            Unsupported: if it has been closed.
+        """
+        if self._module is None:
+            raise Unsupported("the version has been closed")
+        return cast("Layered", self._module)
 
     def run(self, graph: str, inputs: Arrays) -> dict[str, Array]:
         """See ``Executable.run``.
@@ -161,9 +174,9 @@ class TorchExecutable:
         return tensor.to(self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        if self._dtype == torch.float32:
+        if self.dtype == torch.float32:
             return contextlib.nullcontext()
-        return torch.autocast(self.device.type, self._dtype, cache_enabled=False)
+        return torch.autocast(self.device.type, self.dtype, cache_enabled=False)
 
 
 class TorchRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -13,7 +14,12 @@ from safetensors.numpy import load_file
 from foretoken.models.artefact import WEIGHTS
 from foretoken.models.contract import Arrays, Kind, Predictor, Steps
 from foretoken.models.tasks import GenerationRequest, SequenceRequest
-from foretoken.server.engine.drive import alone
+from foretoken.server.engine.drive import Generate, alone
+from foretoken.server.engine.generation.running import Running
+from foretoken.server.loading import generator_of
+from foretoken.server.runtimes.base import runs_layers
+from foretoken.server.runtimes.torch import TorchRuntime
+from foretoken.server.settings import Settings
 from tests.conformance.requests import PROMPTS, bare, requests, sequence
 from tests.conformance.subjects import Subject, subjects
 
@@ -27,7 +33,16 @@ def predictor(subject: Subject) -> Predictor:
 
 
 def answers(subject: Subject, steps: list[Steps], budget: int = BUDGET, **kwargs: Any) -> list[Any]:
+    if runs_layers(subject.artefact, subject.family):
+        kwargs["generate"] = generating(subject)
     return alone(steps, subject.graphs, subject.executable.run, budget, **kwargs)
+
+
+def generating(subject: Subject) -> Generate:
+    """What continues tokens by a subject's layers, afresh for each use."""
+    executable = TorchRuntime("cpu").load(subject.artefact, subject.family, 1)
+    generator = generator_of(executable, Settings(generation_bytes=1 << 20))
+    return Running(generator, asyncio.to_thread).generate
 
 
 def numbers(reply: Any) -> Iterator[np.ndarray]:

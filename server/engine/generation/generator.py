@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 
@@ -58,6 +59,7 @@ class Generator:
         sizes: to keep within.
         dtype: of keys and values.
         device: where the module is.
+        computing: what the module runs in.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Generator:
         sizes: Sizes,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        computing: Callable[[], AbstractContextManager[object]] = torch.inference_mode,
     ) -> None:
+        self._computing = computing
         self.sizes = sizes
         self.turns = 0
         self.blocks = Blocks(sizes.blocks)
@@ -104,7 +108,6 @@ class Generator:
         """Take a request out; its blocks are free at once."""
         self.admission.leave(one)
 
-    @torch.inference_mode()
     def turn(self) -> list[tuple[Decoding, Token]]:
         """Run one layer for one batch.
 
@@ -120,7 +123,8 @@ class Generator:
         layer, batch = self._scheduler.choose(self.admission.active)
         if layer == self._scheduler.head:
             return self._headed(batch)
-        self._executor.run(layer, batch)
+        with self._computing():
+            self._executor.run(layer, batch)
         for one in batch:
             self._publish(one)
             one.at += 1
@@ -153,10 +157,11 @@ class Generator:
         return heard
 
     def _sampled(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
-        logits = self._executor.logits(batch)
         rows = [Row(one.work.sampling, one.tokens, one.work.logprobs) for one in batch]
+        with self._computing():
+            found = sample(self._executor.logits(batch), rows)
         heard = []
-        for one, drawn in zip(batch, sample(logits, rows), strict=True):
+        for one, drawn in zip(batch, found, strict=True):
             one.tokens.append(drawn.token)
             length, ended = len(one.answer) + 1 == one.work.most, drawn.token in one.work.ends
             said = None if ended else drawn.token

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError
+from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError, Unavailable
 from foretoken.models.generation import Continuation
 from foretoken.models.tasks import GenerationReply, Token
 from foretoken.server.engine.generation.decoding import Decoding
@@ -99,7 +99,15 @@ class Running:
         while self._arriving or self._leaving or self._inside:
             arriving, self._arriving = self._arriving, []
             leaving, self._leaving = self._leaving, []
-            for asked, what in await self._host(partial(self._turns, arriving, leaving)):
+            try:
+                events = await self._host(partial(self._turns, arriving, leaving))
+            except (Exception, asyncio.CancelledError) as e:  # no thread is lent any longer
+                gone = Unavailable(f"the server is closing: {e}")
+                for asked in [*arriving, *self._inside.values()]:
+                    asked.fail(gone)
+                self._inside.clear()
+                return
+            for asked, what in events:
                 self._tell(asked, what)
 
     def _tell(self, asked: _Asked, what: Token | ForetokenError) -> None:

@@ -40,7 +40,7 @@ def test_it_is_the_runtime_of_its_name():
     assert isinstance(runtime("torch"), TorchRuntime)
 
 
-@pytest.mark.parametrize("name", sorted(set(SUBJECTS) - {"fastrp", "static_encoder"}))
+@pytest.mark.parametrize("name", sorted(set(SUBJECTS) - {"cola", "fastrp", "static_encoder"}))
 def test_bfloat16_is_close_and_answers_in_the_declared_dtypes(published, name):
     family, artefact = SUBJECTS[name], published(name)
     full = TorchRuntime("cpu").load(artefact, family, 1)
