@@ -387,7 +387,7 @@ class GenerationRequest:
 
     prompt: str | Array
     max_tokens: int
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     chain: tuple[int, ...] | None = None
     stop: tuple[str, ...] = ()
     ends: tuple[int, ...] = ()

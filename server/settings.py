@@ -74,8 +74,8 @@ class Settings(BaseSettings):
             says nothing else.
         snapshot_quota: bytes on the disk of one tenant's snapshots and sessions.
         snapshot_ttl: seconds since its last use after which a snapshot is erased; 0: never.
-        generation_bytes: memory for keys and values of a model that generates, in each worker; those
-            of a prompt stay for the next one that begins alike, until their room is needed.
+        generation_bytes: memory for keys and values of a model that generates, in each worker;
+            those of a prompt stay for the next one that begins alike, until their room is needed.
         curves: most learning curves of one call.
         curve_points: most observations of a curve, and of a run that is watched.
         curve_steps: most steps that are predicted in one call, over all of its curves.

@@ -75,7 +75,9 @@ class ColaFamily:
     task = Task.GENERATION
     kind = Kind.GENERATIVE
     summary = "Generates text by decoders that skip and repeat layers, a chain for each request"
-    source = "Li et al. 2025, Skip a Layer or Loop it? Test-Time Depth Adaptation of Pretrained LLMs"
+    source = (
+        "Li et al. 2025, Skip a Layer or Loop it? Test-Time Depth Adaptation of Pretrained LLMs"
+    )
     small: Mapping[str, Any] = {
         "shape": {
             "vocab": 12,

@@ -98,7 +98,9 @@ async def drive(
             answers = iter(await _answer(calls, lanes, batcher, terms, times, first=first))
             sent = {i: [next(answers) for _ in asked] for i, asked in waiting.items()}
             sent |= {i: await batcher.host(asked.work) for i, asked in working.items()}
-            continued = [_continued(c, generate, partial(emit, i), terms) for i, c in generating.items()]
+            continued = [
+                _continued(c, generate, partial(emit, i), terms) for i, c in generating.items()
+            ]
             sent |= dict(zip(generating, await _side_by_side(continued), strict=True))
             first, turn = first and not calls, time.monotonic()
     finally:

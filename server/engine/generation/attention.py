@@ -14,7 +14,9 @@ from foretoken.models.layers.gqa import attend
 __all__ = ["paged_attention"]
 
 
-def paged_attention(q: Tensor, keys: Tensor, values: Tensor, tables: Tensor, seen: Tensor) -> Tensor:
+def paged_attention(
+    q: Tensor, keys: Tensor, values: Tensor, tables: Tensor, seen: Tensor
+) -> Tensor:
     """What the last T tokens of each row see of all its tokens up to themselves.
 
     Args:

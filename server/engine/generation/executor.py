@@ -35,7 +35,8 @@ class Executor:
         spans = [torch.arange(one.begin, one.end) for one in batch]
         positions = torch.cat(spans).to(self._pool.device)
         h = self._module.layer(layer, h, positions, self._pool.view(batch))
-        for one, part in zip(batch, h.split([one.count for one in batch]), strict=True):
+        parts = torch.split(h, [one.count for one in batch])
+        for one, part in zip(batch, parts, strict=True):
             one.hidden = part
 
     def logits(self, batch: Sequence[Decoding]) -> Tensor:

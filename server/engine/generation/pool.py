@@ -70,7 +70,7 @@ class View:
         places = np.concatenate([_places(one, pool.size) for one in batch])
         self._places = torch.from_numpy(places).to(pool.device)
         # Rows of equal length go together: one group of all that decode, one of each longer pass.
-        self._groups: list[tuple[int, Tensor, Tensor, Tensor]] = []
+        self._groups: list[tuple[Tensor, Tensor, Tensor]] = []
         rows: dict[int, list[tuple[int, Decoding]]] = {}
         at = 0
         for one in batch:
@@ -83,8 +83,13 @@ class View:
             first = np.array([at for at, _ in those], np.int64)
             which = torch.from_numpy(first[:, None] + np.arange(T))
             seen = torch.tensor([one.end for _, one in those])
-            moved = (each.to(pool.device) for each in (which, torch.from_numpy(filled), seen))
-            self._groups.append((T, *moved))
+            self._groups.append(
+                (
+                    which.to(pool.device),
+                    torch.from_numpy(filled).to(pool.device),
+                    seen.to(pool.device),
+                )
+            )
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
@@ -92,7 +97,7 @@ class View:
         for new, kept in ((k, pool.keys), (v, pool.values)):
             kept.flatten(0, 1).index_copy_(0, self._places, new.to(kept.dtype))
         out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
-        for _, which, tables, seen in self._groups:
+        for which, tables, seen in self._groups:
             out[which] = paged_attention(q[which], pool.keys, pool.values, tables, seen)
         return out
 

@@ -123,4 +123,6 @@ def _drawn(scores: Tensor, rows: Sequence[Row]) -> Tensor:
 
 def _told(spread: Tensor, most: int) -> list[tuple[tuple[int, float], ...]]:
     values, ids = spread.topk(min(most, spread.shape[1]))
-    return [tuple(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True)]
+    return [
+        tuple(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True)
+    ]

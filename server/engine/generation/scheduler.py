@@ -13,8 +13,8 @@ class Scheduler:
     """Chooses a batch for every turn: the layer that most requests need next, and those requests.
 
     The head counts as the layer behind the last. Whoever has waited for ``patience`` turns comes
-    before the rule, the longest first: with n active requests, none waits as many as ``patience`` + n
-    turns.
+    before the rule, the longest first: where n requests are active at most, none waits as many as
+    ``patience`` + n turns.
 
     Args:
         layers: of the model.
@@ -42,7 +42,8 @@ class Scheduler:
         layer = max(by_layer, key=lambda each: (len(by_layer[each]), -each))
         if longest.waited >= self._patience:
             layer = self.needs(longest)
-        batch, tokens = [], 0
+        batch: list[Decoding] = []
+        tokens = 0
         for one in sorted(by_layer[layer], key=lambda one: -one.waited):
             if batch and tokens + one.count > self._tokens:
                 break
