@@ -49,7 +49,7 @@ def test_graphs_carry_no_weights(published, name):
         assert own < CONSTANTS.get(name, 4096), "constants only"
 
 
-@pytest.mark.parametrize("name", list(SUBJECTS))
+@pytest.mark.parametrize("name", [n for n, f in SUBJECTS.items() if f.graphs(f.small)])
 def test_every_weight_of_the_module_is_in_some_graph(published, name):
     artefact = published(name)
     used = {w for graph in artefact.export.values() for w in graph["weights"]}
