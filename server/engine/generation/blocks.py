@@ -25,7 +25,8 @@ class Blocks:
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._fresh = list(range(count, SPARE, -1))
+        self._next = SPARE + 1  # the first that has never been taken
+        self._given: list[int] = []  # given back, and known by nothing
         self._users: dict[int, int] = {}
         self._known: dict[Key, int] = {}
         self._keys: dict[int, Key] = {}
@@ -34,7 +35,7 @@ class Blocks:
     @property
     def free(self) -> int:
         """Blocks that may be taken: those never used, given back, or known and used by nobody."""
-        return len(self._fresh) + len(self._idle)
+        return self.count - len(self._users)
 
     def take(self, count: int) -> list[int]:
         """As many blocks for one user.
@@ -44,7 +45,7 @@ class Blocks:
         """
         if count > self.free:
             raise InternalError(f"{count} blocks were taken of {self.free} free ones")
-        taken = [self._fresh.pop() if self._fresh else self._evicted() for _ in range(count)]
+        taken = [self._unknown() for _ in range(count)]
         self._users.update(dict.fromkeys(taken, 1))
         return taken
 
@@ -76,9 +77,15 @@ class Blocks:
             elif block in self._keys:
                 self._idle[block] = None
             else:
-                self._fresh.append(block)
+                self._given.append(block)
 
-    def _evicted(self) -> int:
+    def _unknown(self) -> int:
+        """A block that nothing is known of, or not any longer."""
+        if self._given:
+            return self._given.pop()
+        if self._next <= self.count:
+            self._next += 1
+            return self._next - 1
         block = next(iter(self._idle))
         del self._idle[block]
         del self._known[self._keys.pop(block)]

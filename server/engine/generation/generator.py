@@ -17,7 +17,6 @@ from foretoken.server.engine.generation.blocks import Blocks
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.executor import Executor
 from foretoken.server.engine.generation.pool import Pool
-from foretoken.server.engine.generation.prefix import keys
 from foretoken.server.engine.generation.sampling import Row, sample
 from foretoken.server.engine.generation.scheduler import Scheduler
 
@@ -139,9 +138,9 @@ class Generator:
         """Let blocks be found that this layer has filled, at the position that it ran at."""
         size, at = self.sizes.block, one.at
         first, full = max(one.shared[at], one.begin // size), one.end // size
-        found = keys(one.roots[at], one.hash()[:full])
+        digests = one.hash()
         for block in range(first, full):
-            self.blocks.publish(one.tables[at][block], found[block])
+            self.blocks.publish(one.tables[at][block], (one.roots[at], digests[block]))
 
     def _headed(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
         """What follows the last layer: a token, or the next chunk of a prompt.

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Sequence
 from hashlib import blake2b
 
-__all__ = ["Key", "extended", "keys", "roots"]
+__all__ = ["Key", "extended", "roots"]
 
 Key = tuple[bytes, bytes]  # of a block: its chain up to a position, its tokens and all before
 START = b""
@@ -44,8 +44,3 @@ def extended(digests: list[bytes], tokens: Sequence[int], size: int) -> None:
         before = digests[-1] if digests else START
         own = array("q", tokens[block * size : (block + 1) * size]).tobytes()
         digests.append(blake2b(own, digest_size=SIZE, key=before).digest())
-
-
-def keys(root: bytes, digests: Sequence[bytes]) -> list[Key]:
-    """Of the full blocks at one position of a chain."""
-    return [(root, digest) for digest in digests]

@@ -51,6 +51,7 @@ def test_any_company_is_none(asked, cancelled, block, spare, chunk, tokens, acti
         assert all(one.waited < patience + active for one in made.admission.active)
         turn += 1
     assert made.blocks.free == made.blocks.count
+    assert len(set(made.blocks.take(made.blocks.count))) == made.blocks.count
     for i, one in ongoing.items():
         assert_uncached(one.work, one.answer)
         if i not in gone:
