@@ -1,7 +1,8 @@
 """What generative families and the engine say to each other where layers take the place of graphs.
 
-A family's predictor yields a ``Continuation``; the engine runs it layer by layer, in company with
-others, and sends back a ``tasks.GenerationReply``. The module is ``Layered``.
+A family's predictor yields a ``Continuation``, whose tokens are told as they come, or several
+``Together``; the engine runs them layer by layer, in company with others, and sends back a
+``tasks.GenerationReply`` for each, or a ``tasks.ScoreReply``. The module is ``Layered``.
 
 Letters: T tokens of a prompt, N tokens of a batch, W width, H heads of queries, K heads of keys and
 values, D head width, V tokens of the vocabulary.
@@ -19,7 +20,7 @@ from foretoken.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Layered", "Reader", "Sampling"]
+__all__ = ["Continuation", "Layered", "Reader", "Sampling", "Together"]
 
 SEEDS = 1 << 64
 
@@ -105,6 +106,8 @@ class Continuation:
         ends: tokens that end the answer, and are part of it without text.
         reader: of the answer, for this continuation alone.
         logprobs: how many of the likeliest tokens are told beside each that was chosen.
+        scored: that the prompt's own tokens are to be scored, in one pass that keeps nothing and
+            reads nothing that was kept, and none added.
     """
 
     ids: tuple[int, ...]
@@ -114,6 +117,14 @@ class Continuation:
     ends: frozenset[int]
     reader: Reader
     logprobs: int = 0
+    scored: bool = False
+
+
+@dataclass(frozen=True)
+class Together:
+    """Continuations whose replies are asked for, in order, and none of their tokens before."""
+
+    works: tuple[Continuation, ...]
 
 
 class Layered(Protocol):

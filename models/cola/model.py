@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from foretoken.models.cola.chains import full
 from foretoken.models.cola.packed import Packed
+from foretoken.models.depth.chains import full
 from foretoken.models.layers.decoder import Attend, DecoderBlock, DecoderShape
 from foretoken.models.layers.gqa import attend, causal
 from foretoken.models.layers.rmsnorm import RMSNorm
