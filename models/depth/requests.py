@@ -49,17 +49,14 @@ class SearchOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        whole = {"simulations": SIMULATIONS, "block": 64, "together": 1024}
-        for name, most in whole.items():
+        for name, most in (("simulations", SIMULATIONS), ("block", 64), ("together", 1024)):
             if not 1 <= getattr(self, name) <= most:
                 raise InvalidInput(f"{name} is 1 to {most}, not {getattr(self, name)}")
-        for name, most in (
-            ("exploration", math.inf),
-            ("length_penalty", math.inf),
-            ("random_child", 1),
-        ):
-            if not (0 <= getattr(self, name) <= most and math.isfinite(getattr(self, name))):
-                raise InvalidInput(f"{name} is 0 to {most}, not {getattr(self, name)}")
+        for name in ("exploration", "length_penalty", "random_child"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name} is 0 or more, not {getattr(self, name)}")
+        if self.random_child > 1:
+            raise InvalidInput(f"random_child is at most 1, not {self.random_child}")
         if self.longest is not None and self.longest < 1:
             raise InvalidInput(f"longest is at least 1, not {self.longest}")
 

@@ -31,9 +31,7 @@ __all__ = ["Generate", "Times", "alone", "drive"]
 Emitted = Callable[[int, Any], None]
 Continued = GenerationReply | ScoreReply
 # Continues tokens, telling each one as it comes.
-Generate = Callable[
-    [Continuation, Callable[[Token], None], Terms], Coroutine[Any, Any, Continued]
-]
+Generate = Callable[[Continuation, Callable[[Token], None], Terms], Coroutine[Any, Any, Continued]]
 _T = TypeVar("_T")
 _BEGIN: Any = object()  # what is sent to steps that have not begun
 TURN = 2e-3  # seconds of predictors' own work after which others get their turn

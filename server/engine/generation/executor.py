@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foretoken.models.generation import Layered
+from foretoken.models.tasks import ScoreReply
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.pool import Pool
 
@@ -43,6 +44,14 @@ class Executor:
         """After the last token of each pass, float32 [B, V]."""
         last = torch.stack([self._hidden(one)[-1] for one in batch])
         return self._module.logits(last).float()
+
+    def score(self, one: Decoding) -> ScoreReply:
+        """How likely each token of a pass was but the first."""
+        spread = self._module.logits(self._hidden(one)[:-1]).float().log_softmax(-1)
+        ids = torch.tensor(one.tokens, device=spread.device)
+        own = spread.gather(1, ids[1:, None])[:, 0].cpu().numpy()
+        likeliest = spread.argmax(-1).cpu().numpy()
+        return ScoreReply(ids.cpu().numpy(), own, likeliest, one.work.chain)
 
     def _hidden(self, one: Decoding) -> Tensor:
         if one.hidden is None:

@@ -7,11 +7,13 @@ batch, H heads of queries.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from foretoken.models.layers.gqa import causal
 from foretoken.server.engine.generation.attention import paged_attention
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
@@ -57,6 +59,10 @@ class Pool:
         return View(self, batch)
 
 
+# Tokens of rows, [B, T]; tables [B, M] and tokens seen [B], or None of rows that keep nothing.
+_Group = tuple[Tensor, tuple[Tensor, Tensor] | None]
+
+
 class View:
     """Keeps a batch's new keys and values, and lets its tokens see all of theirs.
 
@@ -67,38 +73,47 @@ class View:
 
     def __init__(self, pool: Pool, batch: Sequence[Decoding]) -> None:
         self._pool = pool
-        places = np.concatenate([_places(one, pool.size) for one in batch])
-        self._places = torch.from_numpy(places).to(pool.device)
         # Rows of equal length go together: one group of all that decode, one of each longer pass.
-        self._groups: list[tuple[Tensor, Tensor, Tensor]] = []
-        rows: dict[int, list[tuple[int, Decoding]]] = {}
-        at = 0
+        rows: dict[tuple[int, bool], list[tuple[int, Decoding]]] = {}
+        kept, places, at = [], [], 0
         for one in batch:
-            rows.setdefault(one.count, []).append((at, one))
+            rows.setdefault((one.count, one.work.scored), []).append((at, one))
+            if not one.work.scored:
+                kept.append(np.arange(at, at + one.count))
+                places.append(_places(one, pool.size))
             at += one.count
-        for T, those in rows.items():
-            tables = [one.tables[one.at][: -(-one.end // pool.size)] for _, one in those]
-            longest = max(map(len, tables))
-            filled = np.array([t + [SPARE] * (longest - len(t)) for t in tables], np.int64)
-            first = np.array([at for at, _ in those], np.int64)
-            which = torch.from_numpy(first[:, None] + np.arange(T))
-            seen = torch.tensor([one.end for _, one in those])
-            self._groups.append(
-                (
-                    which.to(pool.device),
-                    torch.from_numpy(filled).to(pool.device),
-                    seen.to(pool.device),
-                )
-            )
+        self._kept = self._moved(kept) if len(kept) < len(batch) else None
+        self._places = self._moved(places)
+        self._groups = [self._group(T, scored, those) for (T, scored), those in rows.items()]
+
+    def _group(self, T: int, scored: bool, those: Sequence[tuple[int, Decoding]]) -> _Group:
+        size = self._pool.size
+        first = np.array([at for at, _ in those], np.int64)
+        which = self._moved([first[:, None] + np.arange(T)])
+        if scored:
+            return which, None
+        tables = [one.tables[one.at][: -(-one.end // size)] for _, one in those]
+        longest = max(map(len, tables))
+        filled = np.array([t + [SPARE] * (longest - len(t)) for t in tables], np.int64)
+        seen = np.array([one.end for _, one in those], np.int64)
+        return which, (self._moved([filled]), self._moved([seen]))
+
+    def _moved(self, parts: Sequence[np.ndarray[Any, np.dtype[np.int64]]]) -> Tensor:
+        whole = np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return torch.from_numpy(whole).to(self._pool.device)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
         pool = self._pool
-        for new, kept in ((k, pool.keys), (v, pool.values)):
-            kept.flatten(0, 1).index_copy_(0, self._places, new.to(kept.dtype))
+        for new, there in ((k, pool.keys), (v, pool.values)):
+            own = new if self._kept is None else new[self._kept]
+            there.flatten(0, 1).index_copy_(0, self._places, own.to(there.dtype))
         out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
-        for which, tables, seen in self._groups:
-            out[which] = paged_attention(q[which], pool.keys, pool.values, tables, seen)
+        for which, paged in self._groups:
+            if paged is None:
+                out[which] = causal(q[which], k[which], v[which].to(out.dtype))
+            else:
+                out[which] = paged_attention(q[which], pool.keys, pool.values, *paged)
         return out
 
 
