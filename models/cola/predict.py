@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foretoken.errors import DataLoss, InvalidInput
@@ -102,21 +102,36 @@ class ColaPredictor:
             return full(self._layers)
         return expect_chain(chain, self._layers, STRETCH * self._layers)
 
-    def _ids(self, prompt: str | Array) -> tuple[int, ...]:
-        if not isinstance(prompt, str):
-            ids = tuple(int(i) for i in prompt)
-            for i in ids:
-                self._expect_token("the prompt", i)
-            return ids
-        if self._tokenizer is None:
-            raise InvalidInput("this model has no tokenizer; give the prompt as token ids")
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """See ``foretoken.models.kinds.Generative``."""
+        tokenizer = self._own_tokenizer()
         try:
-            found: list[int] = self._tokenizer.encode(prompt).ids
+            found: list[int] = tokenizer.encode(text).ids
         except Exception as e:  # the package has no class of its own for what has no token
             raise InvalidInput(f"the prompt cannot be told in this model's tokens: {e}") from e
         if not found:
             raise InvalidInput("the prompt has no tokens; give at least one")
         return tuple(found)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See ``foretoken.models.kinds.Generative``."""
+        for token in tokens:
+            self._expect_token("the list", token)
+        said: str = self._own_tokenizer().decode(list(tokens), skip_special_tokens=False)
+        return said
+
+    def _own_tokenizer(self) -> Any:
+        if self._tokenizer is None:
+            raise InvalidInput("this model has no tokenizer; give the prompt as token ids")
+        return self._tokenizer
+
+    def _ids(self, prompt: str | Array) -> tuple[int, ...]:
+        if isinstance(prompt, str):
+            return self.tokens(prompt)
+        ids = tuple(int(i) for i in prompt)
+        for i in ids:
+            self._expect_token("the prompt", i)
+        return ids
 
     def _expect_token(self, what: str, token: int) -> None:
         if not 0 <= token < self._vocab:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput
+from foretoken.generated import SearchProgress, Tried, best_of
 from foretoken.models.contract import Array
 from foretoken.models.depth.chains import Chain
 from foretoken.models.depth.verifiers import Verifier
@@ -87,24 +88,6 @@ class SearchRequest:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A chain, what its answer was worth, in [0, 1], and the simulation that first chose it."""
-
-    chain: Chain
-    reward: float
-    simulation: int
-
-
-@dataclass(frozen=True)
-class SearchProgress:
-    """How far a search is: simulations, chains tried, and the best of them so far."""
-
-    simulations: int
-    tried: int
-    best: Tried
-
-
-@dataclass(frozen=True)
 class SearchReply:
     """What a search found.
 
@@ -119,4 +102,4 @@ class SearchReply:
     @property
     def best(self) -> Tried:
         """Of the chains that are worth most, the shortest; of those, the first."""
-        return max(self.tried, key=lambda t: (t.reward, -len(t.chain), -t.simulation))
+        return best_of(self.tried)
