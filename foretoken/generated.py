@@ -1,12 +1,12 @@
-"""What is told of generated text, here or over the wire: tokens, whole answers, searches of chains."""
+"""What is told of generated text, here or over the wire: tokens, answers, searches of chains."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Answer", "Found", "Menu", "SearchProgress", "Token", "Tried", "best_of"]
+__all__ = ["Answer", "Found", "Menu", "MenuProgress", "SearchProgress", "Token", "Tried", "best_of"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,13 @@ class Tried:
     simulation: int
 
 
-def best_of(tried: Iterable[Tried]) -> Tried:
-    """Of the chains that are worth most, the shortest; of those, the first."""
+def best_of(tried: Sequence[Tried]) -> Tried:
+    """Of the chains that are worth most, the shortest; of those, the first.
+
+    Where none is worth anything, the whole one, which comes first.
+    """
+    if not any(each.reward for each in tried):
+        return tried[0]
     return max(tried, key=lambda t: (t.reward, -len(t.chain), -t.simulation))
 
 
@@ -110,21 +115,42 @@ class Found:
 
 
 @dataclass(frozen=True)
+class MenuProgress:
+    """How far the making of a menu is.
+
+    Args:
+        stage: "search", "choose" or "measure".
+        done: rows of it, of
+        total: how many.
+        row: that was searched last, by its place among the rows.
+        layers: of the model, if a row was searched.
+        tried: for that row, as in ``Found``.
+    """
+
+    stage: str
+    done: int
+    total: int
+    row: int | None = None
+    layers: int = 0
+    tried: tuple[Tried, ...] = ()
+
+
+@dataclass(frozen=True)
 class Menu:
     """A menu of chains that was made of labelled prompts, and stored.
 
     Args:
         model: that it is of.
         version: the child version that has it.
-        layers: of the model.
-        chains: of the menu, the most useful first.
+        chains: of the menu.
+        chooser: whether it has one, that picks a chain for each prompt.
         figures: what was measured on prompts that were held out.
     """
 
     model: str
     version: int
-    layers: int
     chains: tuple[tuple[int, ...], ...]
+    chooser: bool
     figures: Mapping[str, Any]
 
     @property

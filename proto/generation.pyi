@@ -240,32 +240,50 @@ class Problem(_message.Message):
     def __init__(self, prompt: _Optional[_Union[Prompt, _Mapping]] = ..., verifier: _Optional[_Union[Verifier, _Mapping]] = ...) -> None: ...
 
 class Problems(_message.Message):
-    __slots__ = ("rows", "size", "held_out")
+    __slots__ = ("rows", "options")
     ROWS_FIELD_NUMBER: _ClassVar[int]
-    SIZE_FIELD_NUMBER: _ClassVar[int]
-    HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    OPTIONS_FIELD_NUMBER: _ClassVar[int]
     rows: _containers.RepeatedCompositeFieldContainer[Labelled]
-    size: int
-    held_out: float
-    def __init__(self, rows: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ..., size: _Optional[int] = ..., held_out: _Optional[float] = ...) -> None: ...
+    options: MenuOptions
+    def __init__(self, rows: _Optional[_Iterable[_Union[Labelled, _Mapping]]] = ..., options: _Optional[_Union[MenuOptions, _Mapping]] = ...) -> None: ...
 
 class Labelled(_message.Message):
-    __slots__ = ("prompt", "answer")
+    __slots__ = ("prompt", "verifier")
     PROMPT_FIELD_NUMBER: _ClassVar[int]
-    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    VERIFIER_FIELD_NUMBER: _ClassVar[int]
     prompt: bytes
-    answer: str
-    def __init__(self, prompt: _Optional[bytes] = ..., answer: _Optional[str] = ...) -> None: ...
+    verifier: Verifier
+    def __init__(self, prompt: _Optional[bytes] = ..., verifier: _Optional[_Union[Verifier, _Mapping]] = ...) -> None: ...
+
+class MenuOptions(_message.Message):
+    __slots__ = ("chains", "short", "held_out", "candidates", "chooser", "together", "seed")
+    CHAINS_FIELD_NUMBER: _ClassVar[int]
+    SHORT_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    CHOOSER_FIELD_NUMBER: _ClassVar[int]
+    TOGETHER_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    chains: int
+    short: int
+    held_out: float
+    candidates: int
+    chooser: bool
+    together: int
+    seed: int
+    def __init__(self, chains: _Optional[int] = ..., short: _Optional[int] = ..., held_out: _Optional[float] = ..., candidates: _Optional[int] = ..., chooser: bool = ..., together: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
-    __slots__ = ("progress", "found", "stored")
+    __slots__ = ("progress", "menu", "found", "stored")
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MENU_FIELD_NUMBER: _ClassVar[int]
     FOUND_FIELD_NUMBER: _ClassVar[int]
     STORED_FIELD_NUMBER: _ClassVar[int]
     progress: SearchProgress
+    menu: MenuProgress
     found: Found
     stored: Stored
-    def __init__(self, progress: _Optional[_Union[SearchProgress, _Mapping]] = ..., found: _Optional[_Union[Found, _Mapping]] = ..., stored: _Optional[_Union[Stored, _Mapping]] = ...) -> None: ...
+    def __init__(self, progress: _Optional[_Union[SearchProgress, _Mapping]] = ..., menu: _Optional[_Union[MenuProgress, _Mapping]] = ..., found: _Optional[_Union[Found, _Mapping]] = ..., stored: _Optional[_Union[Stored, _Mapping]] = ...) -> None: ...
 
 class Tried(_message.Message):
     __slots__ = ("chain", "reward", "simulation")
@@ -278,16 +296,28 @@ class Tried(_message.Message):
     def __init__(self, chain: _Optional[_Union[Chain, _Mapping]] = ..., reward: _Optional[float] = ..., simulation: _Optional[int] = ...) -> None: ...
 
 class SearchProgress(_message.Message):
-    __slots__ = ("simulations", "tried", "best", "rows")
+    __slots__ = ("simulations", "tried", "best")
     SIMULATIONS_FIELD_NUMBER: _ClassVar[int]
     TRIED_FIELD_NUMBER: _ClassVar[int]
     BEST_FIELD_NUMBER: _ClassVar[int]
-    ROWS_FIELD_NUMBER: _ClassVar[int]
     simulations: int
     tried: int
     best: Tried
-    rows: int
-    def __init__(self, simulations: _Optional[int] = ..., tried: _Optional[int] = ..., best: _Optional[_Union[Tried, _Mapping]] = ..., rows: _Optional[int] = ...) -> None: ...
+    def __init__(self, simulations: _Optional[int] = ..., tried: _Optional[int] = ..., best: _Optional[_Union[Tried, _Mapping]] = ...) -> None: ...
+
+class MenuProgress(_message.Message):
+    __slots__ = ("stage", "done", "total", "row", "found")
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
+    FOUND_FIELD_NUMBER: _ClassVar[int]
+    stage: str
+    done: int
+    total: int
+    row: int
+    found: Found
+    def __init__(self, stage: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., row: _Optional[int] = ..., found: _Optional[_Union[Found, _Mapping]] = ...) -> None: ...
 
 class Found(_message.Message):
     __slots__ = ("layers", "tried", "model", "version")
@@ -302,15 +332,15 @@ class Found(_message.Message):
     def __init__(self, layers: _Optional[int] = ..., tried: _Optional[_Iterable[_Union[Tried, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Stored(_message.Message):
-    __slots__ = ("model", "version", "layers", "chains", "figures")
+    __slots__ = ("model", "version", "chains", "chooser", "figures")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    LAYERS_FIELD_NUMBER: _ClassVar[int]
     CHAINS_FIELD_NUMBER: _ClassVar[int]
+    CHOOSER_FIELD_NUMBER: _ClassVar[int]
     FIGURES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
-    layers: int
     chains: _containers.RepeatedCompositeFieldContainer[Chain]
+    chooser: bool
     figures: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., layers: _Optional[int] = ..., chains: _Optional[_Iterable[_Union[Chain, _Mapping]]] = ..., figures: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., chains: _Optional[_Iterable[_Union[Chain, _Mapping]]] = ..., chooser: bool = ..., figures: _Optional[str] = ...) -> None: ...

@@ -12,7 +12,6 @@ from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput
 from foretoken.generated import SearchProgress, Tried, best_of
 from foretoken.models.contract import Array
-from foretoken.models.depth.chains import Chain
 from foretoken.models.depth.verifiers import Verifier
 
 __all__ = ["SearchOptions", "SearchProgress", "SearchReply", "SearchRequest", "Tried"]
