@@ -101,7 +101,7 @@ class Generative(Protocol):
         """
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What tokens say together.
+        """What tokens say together, special ones left out.
 
         Raises:
             InvalidInput: if one is none of the model's, or it has no tokenizer.

@@ -117,7 +117,7 @@ class ColaPredictor:
         """See ``foretoken.models.kinds.Generative``."""
         for token in tokens:
             self._expect_token("the list", token)
-        said: str = self._own_tokenizer().decode(list(tokens), skip_special_tokens=False)
+        said: str = self._own_tokenizer().decode(list(tokens))
         return said
 
     def _own_tokenizer(self) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -59,15 +59,11 @@ class _Door:
     async def generate(self, stream: Stream, call: Call) -> None:
         asked, terms, loaded = await self._begin(stream, call)
         request = self._read.generation(asked, secrets.randbits(63))
-        version = loaded.version
-        await stream.write(
-            wire.GenerateResponse(
-                begun=wire.Begun(
-                    model=version.name, version=version.number, seed=request.sampling.seed
-                )
-            )
-        )
-        answers = await self._told(loaded, request, terms, stream, _generated)
+        version, seed = loaded.version, request.sampling.seed
+        begun = wire.Begun(model=version.name, version=version.number, seed=seed)
+        # Not before there is more to tell: whoever has heard nothing may ask again.
+        first = [wire.GenerateResponse(begun=begun)]
+        answers = await self._told(loaded, request, terms, stream, _generated, first)
         call.answered(answers)
         reply: GenerationReply = answers.replies[0]
         await stream.write(messages.ended(reply, answers.version))
@@ -135,8 +131,12 @@ class _Door:
         terms: Terms,
         stream: Stream,
         said: Callable[[Any], Any],
+        first: Sequence[Any] = (),
     ) -> Answers:
-        """The answer to a request whose partial replies are written, as ``said``, as they come."""
+        """The answer to a request whose partial replies are written, as ``said``, as they come.
+
+        ``first`` is written before them.
+        """
         heard: asyncio.Queue[Any] = asyncio.Queue()  # no longer than the answer
         answering = asyncio.ensure_future(
             self._plane.answer(loaded, [request], terms, lambda _i, each: heard.put_nowait(each))
@@ -144,7 +144,9 @@ class _Door:
         answering.add_done_callback(lambda _: heard.put_nowait(None))
         try:
             while (each := await heard.get()) is not None:
-                await stream.write(said(each))
+                for message in (*first, said(each)):
+                    await stream.write(message)
+                first = ()
             return await answering
         finally:
             if not answering.done():
