@@ -76,7 +76,7 @@ class Tried:
 def best_of(tried: Sequence[Tried]) -> Tried:
     """Of the chains that are worth most, the shortest; of those, the first.
 
-    Where none is worth anything, the whole one, which comes first.
+    Where none is worth anything, the first: in a search, the whole one.
     """
     if not any(each.reward for each in tried):
         return tried[0]

@@ -106,16 +106,14 @@ class GenerateRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., prompt: _Optional[_Union[Prompt, _Mapping]] = ..., max_tokens: _Optional[int] = ..., sampling: _Optional[_Union[Sampling, _Mapping]] = ..., chain: _Optional[_Union[Chain, _Mapping]] = ..., policy: _Optional[str] = ..., verifier: _Optional[_Union[Verifier, _Mapping]] = ..., search: _Optional[_Union[SearchOptions, _Mapping]] = ..., stop: _Optional[_Iterable[str]] = ..., ends: _Optional[_Iterable[int]] = ..., logprobs: _Optional[int] = ..., key: _Optional[str] = ...) -> None: ...
 
 class GenerateResponse(_message.Message):
-    __slots__ = ("begun", "searching", "token", "ended")
+    __slots__ = ("begun", "token", "ended")
     BEGUN_FIELD_NUMBER: _ClassVar[int]
-    SEARCHING_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
     begun: Begun
-    searching: SearchProgress
     token: Token
     ended: Ended
-    def __init__(self, begun: _Optional[_Union[Begun, _Mapping]] = ..., searching: _Optional[_Union[SearchProgress, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., ended: _Optional[_Union[Ended, _Mapping]] = ...) -> None: ...
+    def __init__(self, begun: _Optional[_Union[Begun, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., ended: _Optional[_Union[Ended, _Mapping]] = ...) -> None: ...
 
 class Begun(_message.Message):
     __slots__ = ("model", "version", "seed")

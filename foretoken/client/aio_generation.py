@@ -17,7 +17,7 @@ from foretoken.client.blocking_generation import LONG, MAX_TOKENS
 from foretoken.client.generation import Asked, Hear, Heard, Prompted, Row, Searched
 from foretoken.client.methods import method
 from foretoken.client.operations import Budget, Steps
-from foretoken.generated import Answer, Found, Menu, SearchProgress, Token
+from foretoken.generated import Answer, Found, Menu, Token
 
 __all__ = ["AsyncGenerating", "AsyncGeneration"]
 
@@ -54,11 +54,6 @@ class AsyncGenerating:
             if (token := self._heard.token(said)) is not None:
                 return token
         raise StopAsyncIteration
-
-    @property
-    def searching(self) -> SearchProgress | None:
-        """How far the search for a chain has come, of the policy "search"."""
-        return self._heard.searching
 
     @property
     def reply(self) -> Answer:

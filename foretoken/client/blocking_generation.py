@@ -16,7 +16,7 @@ from foretoken.client.blocking_transport import Transport
 from foretoken.client.generation import Asked, Hear, Heard, Prompted, Row, Searched
 from foretoken.client.methods import method
 from foretoken.client.operations import Budget, Steps
-from foretoken.generated import Answer, Found, Menu, SearchProgress, Token
+from foretoken.generated import Answer, Found, Menu, Token
 
 __all__ = ["Generating", "Generation"]
 
@@ -49,11 +49,6 @@ class Generating:
             if (token := self._heard.token(said)) is not None:
                 return token
         raise StopIteration
-
-    @property
-    def searching(self) -> SearchProgress | None:
-        """How far the search for a chain has come, of the policy "search"."""
-        return self._heard.searching
 
     @property
     def reply(self) -> Answer:

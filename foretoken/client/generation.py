@@ -88,7 +88,6 @@ class Heard:
     """What has come of an answer so far."""
 
     def __init__(self) -> None:
-        self.searching: SearchProgress | None = None
         self._tokens: list[Token] = []
         self._seed = 0
         self._answer: Answer | None = None
@@ -102,8 +101,6 @@ class Heard:
         match said.WhichOneof("message"):
             case "begun":
                 self._seed = said.begun.seed
-            case "searching":
-                self.searching = _progress(said.searching)
             case "token":
                 likeliest = tuple((each.id, each.logprob) for each in said.token.likeliest)
                 token = Token(said.token.id, said.token.text, said.token.logprob, likeliest)

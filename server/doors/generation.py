@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from foretoken.errors import InvalidInput
-from foretoken.generated import SearchProgress, Token
+from foretoken.generated import SearchProgress
 from foretoken.models.depth.requests import SearchReply
 from foretoken.models.tasks import GenerationReply
 from foretoken.proto import generation as wire
@@ -63,7 +63,7 @@ class _Door:
         begun = wire.Begun(model=version.name, version=version.number, seed=seed)
         # Not before there is more to tell: whoever has heard nothing may ask again.
         first = [wire.GenerateResponse(begun=begun)]
-        answers = await self._told(loaded, request, terms, stream, _generated, first)
+        answers = await self._told(loaded, request, terms, stream, messages.told, first)
         call.answered(answers)
         reply: GenerationReply = answers.replies[0]
         await stream.write(messages.ended(reply, answers.version))
@@ -154,12 +154,6 @@ class _Door:
                 await asyncio.wait([answering])
             if not answering.cancelled():
                 answering.exception()  # told already, or to nobody
-
-
-def _generated(each: Token | SearchProgress) -> wire.GenerateResponse:
-    if isinstance(each, SearchProgress):
-        return wire.GenerateResponse(searching=messages.progress(each))
-    return messages.told(each)
 
 
 def _searched(each: SearchProgress) -> wire.SearchResponse:

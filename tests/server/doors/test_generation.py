@@ -20,9 +20,10 @@ from foretoken.server.registry.registry import Registry
 from tests.asynchronous import awaited
 from tests.server.doors.answering import answering
 from tests.toy_families import toy_families
-from tests.toys.chained import LAYERS, POSITIONS, chained
+from tests.toys import cola
 
 SERVICE = "/foretoken.v1.Generation/"
+LAYERS, POSITIONS = cola.CONFIG["shape"]["layers"], cola.CONFIG["positions"]
 WHOLE = tuple(range(LAYERS))
 PROMPT = "12+34="
 
@@ -30,12 +31,9 @@ PROMPT = "12+34="
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory, published):
     folder = tmp_path_factory.mktemp("generation")
-    for name in ("sums", "mute"):
-        (folder / name).mkdir()
     with toy_families(folder), Registry.open(folder / "data") as registry:
-        registry.register("sums", chained(folder / "sums"))
-        mute = {"tokenizer": 0, "generation": {"ends": [], "sample": False}}
-        registry.register("mute", chained(folder / "mute", **mute))
+        registry.register("sums", cola.written(cola.made(), tmp_path_factory.mktemp("sums")))
+        registry.register("mute", published("cola"))
         registry.register("texts", published("stateless"))
         yield registry
 
