@@ -231,7 +231,6 @@ INVALID = [
     ({"max_tokens": 0}, "max_tokens must be at least 1, not 0"),
     ({"max_tokens": -3}, "max_tokens must be at least 1, not -3"),
     ({"prompt": wire.Prompt()}, "prompt is missing"),
-    ({"prompt": text("")}, "the prompt has no tokens"),
     ({"prompt": text("\u00e9")}, "cannot be told in this model's tokens"),
     ({"prompt": text(b"\xff")}, "the prompt is not UTF-8: invalid start byte at byte 0"),
     ({"prompt": ids()}, "a list of at least one token"),
