@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,8 +24,8 @@ def generate(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Read the prompt from a file, or with - from standard input; a line end at its end "
-            "is left out.",
+            help="Read the prompt from a file, or with - from standard input; a line end at its "
+            "end is left out.",
         ),
     ] = None,
     ids: Annotated[

@@ -64,14 +64,10 @@ class AsyncGenerating:
         """
         return self._heard.answer
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End it now."""
         if self._responses is not None:
             self._responses.end()
-
-    async def aclose(self) -> None:
-        """The same, awaited."""
-        self.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,7 +78,7 @@ class AsyncGenerating:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        await self.close()
 
 
 def _begun(transport: Transport, name: str, request: Any, seconds: float) -> Responses:

@@ -346,7 +346,7 @@ async def test_whoever_goes_frees_blocks_at_once(registry):
             await freed(ours)
         answer = ours.client.generate("sums", PROMPT, chain, max_tokens=50)
         await anext(answer)
-        answer.close()
+        await answer.close()
         assert [token async for token in answer] == []
         await freed(ours)
         with pytest.raises(DeadlineExceeded):
