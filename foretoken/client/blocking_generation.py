@@ -32,8 +32,8 @@ class Generating:
     To close it, or to leave it as a context manager, ends the work for it.
     """
 
-    def __init__(self, responses: Responses) -> None:
-        self._responses = responses
+    def __init__(self, transport: Transport, request: Any, seconds: float) -> None:
+        self._responses = _begun(transport, "Generation.Generate", request, seconds)
         self._heard = Heard()
 
     def __iter__(self) -> Self:
@@ -73,6 +73,10 @@ class Generating:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _begun(transport: Transport, name: str, request: Any, seconds: float) -> Responses:
+    return transport.responses(method(name), request, Budget(seconds))
 
 
 class Generation(ABC):
@@ -143,7 +147,7 @@ class Generation(ABC):
             model, prompt, max_tokens, chain, policy, sampling, stop, ends, logprobs,
             answer, pattern, confident, {"simulations": simulations, **search}, key,
         )  # fmt: skip
-        return Generating(self._responses("Generation.Generate", asked.message(), timeout))
+        return Generating(self._transport, asked.message(), self._seconds(timeout))
 
     def score(
         self,
@@ -259,16 +263,13 @@ class Generation(ABC):
 
     def _searched(self, request: Any, heard: Hear | None, timeout: float | None) -> Any:
         searched = Searched(heard)
-        responses = self._responses("Generation.Search", request, timeout)
+        responses = _begun(self._transport, "Generation.Search", request, self._seconds(timeout))
         try:
             for said in responses:
                 searched.take(said)
         finally:
             responses.close()
         return searched.result()
-
-    def _responses(self, name: str, request: Any, timeout: float | None) -> Responses:
-        return self._transport.responses(method(name), request, Budget(self._seconds(timeout)))
 
     @abstractmethod
     def _run(self, steps: Steps[R], timeout: float | None) -> R: ...
