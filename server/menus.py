@@ -5,14 +5,29 @@ A menu is chosen on one part of the rows and measured on the other, which the ch
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import asyncio
+import json
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from foretoken.errors import InternalError
-from foretoken.models.depth.chains import Chain
-from foretoken.models.depth.requests import SearchOptions, SearchReply
+import numpy as np
+
+from foretoken.arrays import expect_unicode
+from foretoken.errors import InvalidInput, Unsupported
+from foretoken.models.artefact import Artefact
+from foretoken.models.contract import Array
+from foretoken.models.depth.adaptive import Adaptive
+from foretoken.models.depth.chains import Chain, full
+from foretoken.models.depth.chooser import fitted
+from foretoken.models.depth.menus import RIGHT, Menu, candidates, chosen, figures
+from foretoken.models.depth.requests import SearchOptions, SearchReply, SearchRequest
+from foretoken.models.depth.trials import GREEDY
 from foretoken.models.depth.verifiers import Exact, Matches
+from foretoken.models.tasks import GenerationReply, GenerationRequest
 from foretoken.server.registry.records import Version
 from foretoken.server.terms import Terms
 
@@ -22,6 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelledRow", "MenuOptions", "MenuProgress", "MenuStored", "build_menu", "read_rows"]
 
+T = TypeVar("T")
+ROWS = 10_000  # at most
+CHAINS = 1000  # of a menu, and of candidates, at most
+AT_ONCE = 512  # chains that run together for all rows, at most: half of what may wait by default
+
 
 @dataclass(frozen=True)
 class LabelledRow:
@@ -29,6 +49,9 @@ class LabelledRow:
 
     prompt: str
     verifier: Exact | Matches
+
+    def __post_init__(self) -> None:
+        expect_unicode((self.prompt,), "the prompt")
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,16 @@ class MenuOptions:
     chooser: bool = True
     together: int = 32
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("chains", "candidates"):
+            if not 1 <= getattr(self, name) <= CHAINS:
+                raise InvalidInput(f"{name} is 1 to {CHAINS}, not {getattr(self, name)}")
+        for name in ("max_tokens", "short", "together"):
+            if getattr(self, name) < 1:
+                raise InvalidInput(f"{name} is at least 1, not {getattr(self, name)}")
+        if not 0 < self.held_out < 1:
+            raise InvalidInput(f"held_out is a share between 0 and 1, not {self.held_out}")
 
 
 @dataclass(frozen=True)
@@ -106,7 +139,36 @@ def read_rows(lines: Iterable[str]) -> tuple[LabelledRow, ...]:
     Raises:
         InvalidInput: a line is none, which the message names, or there are fewer than two.
     """
-    raise InternalError("not here yet")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(_row(json.loads(line)))
+        except (ValueError, RecursionError) as e:
+            raise InvalidInput(f"line {number}: {e}") from e
+    _expect_rows(rows)
+    return tuple(rows)
+
+
+def _row(said: Any) -> LabelledRow:
+    if not isinstance(said, dict) or not all(isinstance(v, str) for v in said.values()):
+        raise InvalidInput("a row is an object of texts")
+    if said.keys() == {"prompt", "answer"}:
+        return LabelledRow(said["prompt"], Exact(said["answer"]))
+    if said.keys() == {"prompt", "pattern"}:
+        return LabelledRow(said["prompt"], Matches(said["pattern"]))
+    raise InvalidInput(
+        f'a row has "prompt" and either "answer" or "pattern", not {", ".join(sorted(said))}'
+    )
+
+
+def _expect_rows(rows: Sequence[LabelledRow]) -> None:
+    if not 2 <= len(rows) <= ROWS:
+        raise InvalidInput(
+            f"a menu takes 2 to {ROWS} rows, not {len(rows)}: it is chosen by some, "
+            "and measured on others"
+        )
 
 
 async def build_menu(
@@ -116,7 +178,7 @@ async def build_menu(
     rows: Sequence[LabelledRow],
     options: MenuOptions | None = None,
     terms: Terms = Terms(),  # noqa: B008  (frozen)
-) -> AsyncIterator[MenuProgress | MenuStored]:
+) -> AsyncGenerator[MenuProgress | MenuStored, None]:
     """Search rows through a plane, make a menu of what was found, and store it as a child.
 
     Closing the iterator, or cancelling whoever awaits it, ends the searches; nothing is stored
@@ -136,5 +198,142 @@ async def build_menu(
         PermissionDenied: the caller may not register, or not under this name.
         Others: as ``Plane.predict`` does.
     """
-    raise InternalError("not here yet")
-    yield MenuProgress("search", 0, 0)
+    _expect_rows(rows)
+    options = options or MenuOptions()
+    version = await plane.pin(model, terms)
+    await admin.expect_change(terms.caller, version.name)
+    loaded = await plane.describe(version.ref, terms)
+    if not isinstance(loaded.predictor, Adaptive):
+        raise Unsupported(f"{version.ref} does not generate by chains of layers; it has no menu")
+    building = _Building(plane, version, loaded.predictor, tuple(rows), options, terms)
+    async with aclosing(building.run()) as progress:
+        async for step in progress:
+            yield step
+    menu, said = await building.ended()
+
+    def with_menu(artefact: Artefact) -> Artefact:
+        config = {**artefact.config, "menu": menu.said()}
+        return replace(artefact, config=config, training={**artefact.training, "menu": said})
+
+    child = await admin.derive(terms.caller, version, with_menu)
+    yield MenuStored(child, menu.chains, menu.chooser is not None, said)
+
+
+class _Building:
+    """One menu in the making; arguments as for ``build_menu``."""
+
+    def __init__(
+        self,
+        plane: Plane,
+        version: Version,
+        model: Adaptive,
+        rows: tuple[LabelledRow, ...],
+        options: MenuOptions,
+        terms: Terms,
+    ) -> None:
+        self._plane, self._version, self._terms = plane, version, terms
+        self._model, self._rows, self._options = model, rows, options
+        order = list(range(len(rows)))
+        random.Random(options.seed).shuffle(order)
+        held = min(max(1, round(options.held_out * len(rows))), len(rows) - 1)
+        self._held, self._own = sorted(order[:held]), sorted(order[held:])
+        self._chains: tuple[Chain, ...] = ()  # of the menu
+        self._right = self._taught = np.zeros((0, 0), bool)
+        self._answers: list[list[tuple[int, ...]]] = []
+
+    async def run(self) -> AsyncGenerator[MenuProgress, None]:
+        """Search, choose, and measure what was chosen."""
+        found: dict[int, SearchReply] = {}
+        together = self._options.search.together
+        async with aclosing(self._each(self._own, self._search, together)) as searches:
+            async for i, reply in searches:
+                found[i] = reply
+                yield MenuProgress("search", len(found), len(self._own), i, reply)
+        every = candidates([found[i] for i in self._own], self._options.candidates)
+        tried: dict[int, Array] = {}
+        async with aclosing(self._each(self._own, partial(self._try, every), together)) as tries:
+            async for i, rights in tries:
+                tried[i] = rights
+                yield MenuProgress("choose", len(tried), len(self._own))
+        right = np.stack([tried[i] for i in self._own])
+        menu = chosen(every, right, self._options.chains)
+        self._chains, self._taught = tuple(every[c] for c in menu), right[:, menu]
+        measured: dict[int, tuple[Array, list[tuple[int, ...]]]] = {}
+        size = max(together, len(menu))
+        async with aclosing(self._each(self._held, self._measure, size)) as measures:
+            async for i, result in measures:
+                measured[i] = result
+                yield MenuProgress("measure", len(measured), len(self._held))
+        self._right = np.stack([measured[i][0] for i in self._held])
+        self._answers = [measured[i][1] for i in self._held]
+
+    async def ended(self) -> tuple[Menu, dict[str, Any]]:
+        """The menu and its figures, once ``run`` has ended."""
+        plain, right = self._right[:, 0], self._right[:, 1:]
+        chooser, choices = None, None
+        if self._options.chooser and len(self._chains) > 1:
+            ids = [self._ids(i) for i in self._own]
+            chooser = await asyncio.to_thread(fitted, ids, self._taught)
+        if chooser is not None:
+            choices = [chooser.choice(self._ids(i)) for i in self._held]
+        said = figures(plain, right, self._answers, choices)
+        if choices is None or said["chooser"] <= said["single"]:
+            chooser = None
+        said |= {"rows": {"chosen_by": len(self._own), "held_out": len(self._held)}}
+        return Menu(self._chains, self._options.short, chooser), said
+
+    async def _search(self, i: int) -> SearchReply:
+        options = replace(self._options.search, seed=self._options.search.seed + i)
+        reply: SearchReply
+        (reply,) = await self._ask(i, [self._request(i, options=options)])
+        return reply
+
+    async def _try(self, chains: tuple[Chain, ...], i: int) -> Array:
+        """Which of the chains answer a row, bool [C]."""
+        request = self._request(i, options=self._options.search, chains=chains)
+        (reply,) = await self._ask(i, [request])
+        return np.array([tried.reward > RIGHT for tried in reply.tried])
+
+    async def _measure(self, i: int) -> tuple[Array, list[tuple[int, ...]]]:
+        """Whether the whole chain and those of the menu answer a row, and what the menu says."""
+        whole = full(self._model.layers)
+        every = (whole, *(chain for chain in self._chains if chain != whole))
+        right = dict(zip(every, await self._try(every, i), strict=True))
+        most = min(self._options.short, self._options.max_tokens)
+        short = GenerationRequest(self._rows[i].prompt, most, GREEDY)
+        asked = [replace(short, chain=chain) for chain in self._chains]
+        replies: list[GenerationReply] = await self._ask(i, asked)
+        answers = [tuple(token.id for token in reply.tokens) for reply in replies]
+        return np.array([right[c] for c in (whole, *self._chains)], bool), answers
+
+    def _request(self, i: int, **said: Any) -> SearchRequest:
+        row = self._rows[i]
+        return SearchRequest(row.prompt, row.verifier, self._options.max_tokens, **said)
+
+    async def _ask(self, i: int, requests: Sequence[Any]) -> list[Any]:
+        try:
+            return (await self._plane.predict(self._version.ref, requests, self._terms)).replies
+        except InvalidInput as e:
+            raise InvalidInput(f"row {i + 1}: {e}") from e
+
+    def _ids(self, i: int) -> tuple[int, ...]:
+        return self._model.continuation(GenerationRequest(self._rows[i].prompt, 1)).ids
+
+    async def _each(
+        self, rows: Sequence[int], work: Callable[[int], Awaitable[T]], size: int
+    ) -> AsyncGenerator[tuple[int, T], None]:
+        """Rows and what ``work`` makes of them, as they end; it runs ``size`` chains at a time."""
+        most = max(1, min(self._options.together, AT_ONCE // size))
+        left, running = list(reversed(rows)), dict[asyncio.Future[T], int]()
+        try:
+            while left or running:
+                while left and len(running) < most:
+                    i = left.pop()
+                    running[asyncio.ensure_future(work(i))] = i
+                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for one in done:
+                    yield running.pop(one), one.result()
+        finally:
+            for one in running:
+                one.cancel()
+            await asyncio.gather(*running, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from foretoken.models.contract import Array
 from foretoken.models.generation import Continuation
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Adaptive"]
 
 
+@runtime_checkable
 class Adaptive(Protocol):
     """A version that runs chains of layers; ``policies.answered`` does the rest."""
 
