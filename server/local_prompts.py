@@ -194,7 +194,7 @@ class LocalPrompts(ABC):
         admin = Admin(self.plane, self.plane.follow, self._settings.upload_bytes)
         made = build_menu(self.plane, admin, model, rows, options)
         try:
-            async with aclosing(made):  # type: ignore[type-var]
+            async with aclosing(made):
                 async for each in made:
                     if isinstance(each, MenuStored):
                         version = each.version

@@ -90,6 +90,7 @@ class _Door:
         asked, terms, loaded = await self._begin(stream, call)
         what = asked.WhichOneof("what")
         if what == "problems":
+            terms = _keyed(stream.expect(Scope.ADMIN), asked.key)
             await self._menu(asked, terms, loaded, stream)
             return
         if what is None:
@@ -103,10 +104,9 @@ class _Door:
     async def _menu(
         self, asked: wire.SearchRequest, terms: Terms, loaded: Loaded, stream: Stream
     ) -> None:
-        terms.caller.expect(Scope.ADMIN)
         rows, options = self._read.menu(asked)
         made = build_menu(self._plane, self._admin, loaded.version.ref, rows, options, terms)
-        async with aclosing(made):  # type: ignore[type-var]
+        async with aclosing(made):
             async for each in made:
                 if isinstance(each, MenuStored):
                     await stream.write(messages.stored(each))
