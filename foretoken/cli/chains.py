@@ -102,7 +102,10 @@ def _show(menu: Menu, chains: Chains) -> None:
     show(title)
     _bars("layers of the chain", chains.lengths, f"{chains.layers} in the whole one")
     _bars("runs of the layer", chains.usage, "1 in the whole chain")
-    listed = [{"chain": ",".join(map(str, chain))} for chain in menu.chains]
+    listed = [
+        {"place": i, "layers": len(chain), "chain": ",".join(map(str, chain))}
+        for i, chain in enumerate(menu.chains, 1)
+    ]
     show_table(listed, title=f"Menu of {menu.ref}", as_json=False)
     show_record(dict(menu.figures), title="On prompts that were held out", as_json=False)
     show(f"Stored as {menu.ref}; try it with `foretoken generate {menu.ref} --policy menu PROMPT`.")

@@ -18,7 +18,7 @@ def plot_chains(path: Path, chains: Chains, title: str) -> None:
     lengths, usage = figure.subplots(1, 2)
     counts, runs = chains.lengths, chains.usage
     lengths.bar(list(counts), list(counts.values()), color=AHEAD, width=0.8)
-    lengths.axvline(chains.layers, color=SEEN, lw=0.9, ls="--", label="the whole chain")
+    lengths.axvline(chains.layers, color=SEEN, lw=0.9, ls="--")
     lengths.set(xlabel="layers of the chain", ylabel="prompts")
     usage.bar(list(runs), list(runs.values()), color=FAN, width=0.8)
     usage.axhline(1, color=SEEN, lw=0.9, ls="--", label="the whole chain")
@@ -26,7 +26,9 @@ def plot_chains(path: Path, chains: Chains, title: str) -> None:
     for axes in (lengths, usage):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize="small")
+    # Bars leave no room within.
+    handles, labels = usage.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, fontsize="small")
     figure.suptitle(
         f"{title}: the best right chain of {len(chains.found)} in {chains.prompts} prompts",
         fontsize="medium",
