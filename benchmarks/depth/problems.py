@@ -1,0 +1,100 @@
+"""Held-out problems of known difficulty, at which a model is neither always right nor never."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from foretoken.models.cola.presets import PRESETS
+from foretoken.models.cola.tasks import Maker, held_out_problems
+
+__all__ = ["Level", "Problem", "chosen", "drawn", "levels"]
+
+SAMPLE = 2000  # problems by which a level's answers are counted
+FEWEST = 20  # answers that a level has, or a chain is right by chance too often
+WITHIN = (0.3, 0.7)  # share that the plain model is to answer
+EVER = (0.03, 0.97)  # and of each level, beyond which it says nothing
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A prompt and its answer, of a level by name."""
+
+    level: str
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """Problems of one difficulty.
+
+    Args:
+        name: of it.
+        maker: of its problems.
+        length: tokens of the longest problem of its kind.
+        answers: different ones among ``SAMPLE`` problems, held out or not.
+        likeliest: share of the most frequent of them.
+    """
+
+    name: str
+    maker: Maker
+    length: int
+    answers: int
+    likeliest: float
+
+
+def levels(preset: str) -> tuple[Level, ...]:
+    """All levels of what a preset trains on."""
+    found = []
+    for part in PRESETS[preset].parts:
+        for name, maker in part.maker.levels():
+            generator = torch.Generator().manual_seed(0)
+            texts = maker.draw(SAMPLE, part.maker.length, generator).texts()
+            counted = Counter(answer for _, answer in texts)
+            share = max(counted.values()) / SAMPLE
+            found.append(Level(name, maker, part.maker.length, len(counted), share))
+    return tuple(found)
+
+
+def drawn(level: Level, count: int, seed: int) -> list[Problem]:
+    """Different held-out problems of a level, ``count`` of them unless it has fewer."""
+    generator = torch.Generator().manual_seed(seed)
+    texts = held_out_problems(level.maker, 2 * count, level.length, generator).texts()
+    return [Problem(level.name, *text) for text in dict.fromkeys(texts)][:count]
+
+
+def chosen(every: Sequence[Level], accuracy: Mapping[str, float]) -> list[Level]:
+    """Levels on which the plain model is right as often as is to be searched.
+
+    Those with few answers are left out, and those that it answers always or never; then the
+    hardest or the easiest ones, until the mean is within bounds.
+
+    Args:
+        every: all of them.
+        accuracy: of the plain model, by level.
+    """
+    left = [
+        level
+        for level in every
+        if level.answers >= FEWEST and EVER[0] <= accuracy[level.name] <= EVER[1]
+    ]
+    left.sort(key=lambda level: accuracy[level.name])
+    while left:
+        mean = sum(accuracy[level.name] for level in left) / len(left)
+        if WITHIN[0] <= mean <= WITHIN[1]:
+            break
+        del left[0 if mean < WITHIN[0] else -1]
+    names = {level.name for level in left}
+    return [level for level in every if level.name in names]
+
+
+def interleaved(by_level: Sequence[Sequence[Problem]], seed: int) -> list[Problem]:
+    """All of them in random order, so that any first part of them is of all levels."""
+    mixed = [problem for problems in by_level for problem in problems]
+    random.Random(seed).shuffle(mixed)
+    return mixed
