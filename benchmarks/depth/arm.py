@@ -12,7 +12,15 @@ from typing import Any
 import torch
 
 from benchmarks.depth.menu import menus
-from benchmarks.depth.problems import Level, Problem, chosen, drawn, interleaved, levels
+from benchmarks.depth.problems import (
+    Level,
+    Problem,
+    chosen,
+    drawn,
+    interleaved,
+    levels,
+    mislabelled,
+)
 from benchmarks.depth.shares import found_within, histogram, saved, shares, usage
 from benchmarks.depth.trying import Tries
 from foretoken.models.artefact import Artefact
@@ -172,7 +180,7 @@ class _Arm:
         random_wrong, by_then = self._random(wrong, of_wrong, shorten=False)
         random_right, _ = self._random(right, of_right, shorten=True)
         some = wrong[: self._amounts.shuffled]
-        others = self._shuffled(some, wrong)
+        others = mislabelled(some, wrong)
         shuffled = self._tries.search(others, self._counter("shuffled", len(others)))
         best = [reply.best.chain for reply, ok in zip(of_wrong, corrected, strict=True) if ok]
         short = [reply.best.chain for reply, ok in zip(of_right, shorter, strict=True) if ok]
@@ -230,18 +238,6 @@ class _Arm:
             edits = rng.randint(1, EDITS)
             found[edited(self._whole, edits, self._longest, rng)] = None
         return list(found)
-
-    def _shuffled(self, some: Sequence[Problem], among: Sequence[Problem]) -> list[Problem]:
-        """Each with the answer of another problem of its level; those alone in it are left out."""
-        found = []
-        for i, problem in enumerate(some):
-            turned = [*among[i + 1 :], *among[:i]]
-            other = next(
-                (p for p in turned if p.level == problem.level and p.answer != problem.answer), None
-            )
-            if other is not None:
-                found.append(replace(problem, answer=other.answer))
-        return found
 
     def _say(self, what: str) -> None:
         print(f"{self._name}: {what}", flush=True)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from foretoken.models.cola.presets import PRESETS
 from foretoken.models.cola.tasks import Maker, held_out_problems
 
-__all__ = ["Level", "Problem", "chosen", "drawn", "levels"]
+__all__ = ["Level", "Problem", "chosen", "drawn", "interleaved", "levels", "mislabelled"]
 
 SAMPLE = 2000  # problems by which a level's answers are counted
 FEWEST = 20  # answers that a level has, or a chain is right by chance too often
@@ -98,3 +98,20 @@ def interleaved(by_level: Sequence[Sequence[Problem]], seed: int) -> list[Proble
     mixed = [problem for problems in by_level for problem in problems]
     random.Random(seed).shuffle(mixed)
     return mixed
+
+
+def mislabelled(some: Sequence[Problem], among: Sequence[Problem]) -> list[Problem]:
+    """Each of some problems with the answer of another one of its level, as plausible as its own.
+
+    Where its own stands in the prompt, as a letter does that hops lead to, so does the other.
+    Those for which there is none are left out.
+    """
+    found = []
+    for i, problem in enumerate(some):
+        seen = problem.answer in problem.prompt
+        for other in (*among[i + 1 :], *among[:i]):
+            plausible = (other.answer in problem.prompt) == seen
+            if other.level == problem.level and other.answer != problem.answer and plausible:
+                found.append(replace(problem, answer=other.answer))
+                break
+    return found
