@@ -133,7 +133,7 @@ class _Arm:
                 level.name: {
                     "plain": accuracy[level.name],
                     "answers": level.answers,
-                    "likeliest_answer": level.likeliest,
+                    "guess": level.guess,
                     "used": level in fit,
                 }
                 for level in every

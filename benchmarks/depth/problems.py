@@ -15,9 +15,10 @@ from foretoken.models.cola.tasks import Maker, held_out_problems
 __all__ = ["Level", "Problem", "chosen", "drawn", "interleaved", "levels", "mislabelled"]
 
 SAMPLE = 2000  # problems by which a level's answers are counted
-FEWEST = 20  # answers that a level has, or a chain is right by chance too often
+GUESSED = 0.1  # a share that guessing answers, above which many chains are right by chance
 WITHIN = (0.3, 0.7)  # share that the plain model is to answer
 EVER = (0.03, 0.97)  # and of each level, beyond which it says nothing
+ABOVE = 2  # times as often as guessing that it is right, or it has not learned the level
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,15 @@ class Level:
         maker: of its problems.
         length: tokens of the longest problem of its kind.
         answers: different ones among ``SAMPLE`` problems, held out or not.
-        likeliest: share of the most frequent of them.
+        guess: share of them that guessing answers: the most frequent answer or, where the answer
+            always stands in the prompt, one of its letters.
     """
 
     name: str
     maker: Maker
     length: int
     answers: int
-    likeliest: float
+    guess: float
 
 
 def levels(preset: str) -> tuple[Level, ...]:
@@ -55,10 +57,18 @@ def levels(preset: str) -> tuple[Level, ...]:
         for name, maker in part.maker.levels():
             generator = torch.Generator().manual_seed(0)
             texts = maker.draw(SAMPLE, part.maker.length, generator).texts()
-            counted = Counter(answer for _, answer in texts)
-            share = max(counted.values()) / SAMPLE
-            found.append(Level(name, maker, part.maker.length, len(counted), share))
+            answers = {answer for _, answer in texts}
+            found.append(Level(name, maker, part.maker.length, len(answers), _guess(texts)))
     return tuple(found)
+
+
+def _guess(texts: Sequence[tuple[str, str]]) -> float:
+    counted = Counter(answer for _, answer in texts)
+    frequent = max(counted.values()) / len(texts)
+    if not all(answer in prompt for prompt, answer in texts):
+        return frequent
+    letters = [len({c for c in prompt if c.isalpha()}) for prompt, _ in texts]
+    return max(frequent, sum(1 / max(1, n) for n in letters) / len(texts))
 
 
 def drawn(level: Level, count: int, seed: int) -> list[Problem]:
@@ -71,8 +81,8 @@ def drawn(level: Level, count: int, seed: int) -> list[Problem]:
 def chosen(every: Sequence[Level], accuracy: Mapping[str, float]) -> list[Level]:
     """Levels on which the plain model is right as often as is to be searched.
 
-    Those with few answers are left out, and those that it answers always or never; then the
-    hardest or the easiest ones, until the mean is within bounds.
+    Those that are guessed easily are left out, and those that it answers always, never, or no
+    better than by guessing; then the hardest or the easiest ones, until the mean is within bounds.
 
     Args:
         every: all of them.
@@ -81,7 +91,8 @@ def chosen(every: Sequence[Level], accuracy: Mapping[str, float]) -> list[Level]
     left = [
         level
         for level in every
-        if level.answers >= FEWEST and EVER[0] <= accuracy[level.name] <= EVER[1]
+        if level.guess <= GUESSED
+        and max(EVER[0], ABOVE * level.guess) <= accuracy[level.name] <= EVER[1]
     ]
     left.sort(key=lambda level: accuracy[level.name])
     while left:

@@ -19,12 +19,12 @@ from foretoken.server.settings import load_settings
 from tests.toys.cola import greedy, made, written
 
 
-def level(name, answers=100):
-    return Level(name, Addition(), 40, answers, 0.1)
+def level(name, guess=0.01):
+    return Level(name, Addition(), 40, 100, guess)
 
 
 def test_levels_are_those_that_are_sometimes_right():
-    every = [level("easy"), level("few", 7), level("never"), level("hard"), level("some")]
+    every = [level("easy"), level("few", 0.14), level("never"), level("hard"), level("some")]
     accuracy = {"easy": 0.9, "few": 0.5, "never": 0.01, "hard": 0.1, "some": 0.4}
     assert [each.name for each in chosen(every, accuracy)] == ["easy", "hard", "some"]
     accuracy |= {"easy": 0.4, "some": 0.3}  # a mean of 0.27: the hardest goes
@@ -32,6 +32,7 @@ def test_levels_are_those_that_are_sometimes_right():
     accuracy |= {"easy": 0.95, "hard": 0.9, "some": 0.6}
     assert [each.name for each in chosen(every, accuracy)] == ["some"]
     assert chosen(every[1:3], accuracy) == []
+    assert chosen([level("some", 0.08)], {"some": 0.15}) == []  # hardly more than guessing
 
 
 def test_problems_are_held_out_of_their_level_and_different():
@@ -43,6 +44,9 @@ def test_problems_are_held_out_of_their_level_and_different():
         assert int(a) + int(b) == int(problem.answer)
     assert by_name["add_2x2"].answers > 150
     assert by_name["mod7_3"].answers == 7
+    assert by_name["mod7_3"].guess > 1 / 7
+    assert by_name["hop_2"].guess == pytest.approx(1 / 12)
+    assert by_name["add_2x2"].guess < 0.05
 
 
 def test_wrong_labels_are_as_plausible_as_right_ones():
