@@ -83,8 +83,8 @@ def _picked(model: Adaptive, request: GenerationRequest) -> Steps:
     menu, plain = model.menu, _along(request, None)
     if menu is None:
         raise Unsupported(
-            "this version has no menu of chains; `foretoken search` makes one from labelled rows, "
-            "and stores it as a version of its own"
+            "this version has no menu of chains; `foretoken search DATA.jsonl` makes one from "
+            "labelled rows, and stores it as a version of its own"
         )
     ids = model.continuation(plain).ids
     if menu.chooser is not None:
