@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foretoken.errors import InvalidInput
 
@@ -137,11 +137,14 @@ class Layered(Protocol):
     def embed(self, ids: Tensor) -> Tensor:
         """Tokens int64 [N] -> [N, W]."""
 
+    def turned(self, positions: Tensor) -> Any:
+        """What layers need to know of the tokens' positions in their requests, int64 [N]."""
+
     def layer(
         self,
         index: int,
         h: Tensor,
-        positions: Tensor,
+        turned: Any,
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
         """One layer on tokens of any requests.
@@ -149,7 +152,7 @@ class Layered(Protocol):
         Args:
             index: of the layer.
             h: [N, W].
-            positions: of each token in its request, int64 [N].
+            turned: of their positions.
             attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D].
 
         Returns:

@@ -76,7 +76,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
-        s = shape
+        self.shape = s = shape
         self.norm_attention = RMSNorm(s.width, s.eps)
         self.attention = GroupedProjections(
             s.width, s.heads, s.kv_heads, s.head_width, bias=s.qkv_bias

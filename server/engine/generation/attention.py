@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from foretoken.models.layers.gqa import attend
+from torch.nn.functional import scaled_dot_product_attention
 
 __all__ = ["paged_attention"]
 
@@ -29,13 +28,21 @@ def paged_attention(
     Returns:
         [B, T, H, D], in the dtype of ``values``.
     """
-    T, S = q.shape[1], tables.shape[1] * keys.shape[1]
+    B, T, S = len(q), q.shape[1], tables.shape[1] * keys.shape[1]
     place = torch.arange(S, device=q.device)
-    last = seen[:, None] - T + torch.arange(T, device=q.device)  # that each query sees: [B, T]
+    beyond = place >= seen[:, None]
     # What lies beyond a row's end is whatever its last block held, which may be no number.
-    beyond = (place >= seen[:, None])[:, :, None, None]
-    k, v = (each[tables].flatten(1, 2).masked_fill_(beyond, 0.0) for each in (keys, values))
-    bias = torch.zeros(len(q), T, S, dtype=v.dtype, device=q.device)
+    ends = beyond.nonzero(as_tuple=True)
+    k, v = (
+        each.index_select(0, tables.flatten()).view(B, S, *each.shape[2:])
+        for each in (keys, values)
+    )
+    k[ends] = 0.0
+    v[ends] = 0.0
+    last = seen[:, None] - T + torch.arange(T, device=q.device)  # that each query sees: [B, T]
+    bias = torch.zeros(B, T, S, dtype=v.dtype, device=q.device)
     bias.masked_fill_(place > last[:, :, None], -torch.inf)
     q, k, v = (each.to(v.dtype).transpose(1, 2) for each in (q, k, v))
-    return attend(q, k, v, bias[:, None]).transpose(1, 2)
+    grouped = q.shape[1] != k.shape[1]
+    made = scaled_dot_product_attention(q, k, v, bias[:, None], enable_gqa=grouped)
+    return made.transpose(1, 2)

@@ -7,7 +7,6 @@ batch, H heads of queries.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from foretoken.models.layers.gqa import causal
 from foretoken.server.engine.generation.attention import paged_attention
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
+from foretoken.server.engine.generation.spans import Group, Spans
 
 __all__ = ["Pool", "View"]
 
@@ -54,13 +54,9 @@ class Pool:
         """Bytes of one block."""
         return 2 * size * kv_heads * head_width * dtype.itemsize
 
-    def view(self, batch: Sequence[Decoding]) -> View:
+    def view(self, batch: Sequence[Decoding], spans: Spans) -> View:
         """The pool as a layer sees it for a batch, each at the position of its chain."""
-        return View(self, batch)
-
-
-# Tokens of rows, [B, T]; tables [B, M] and tokens seen [B], or None of rows that keep nothing.
-_Group = tuple[Tensor, tuple[Tensor, Tensor] | None]
+        return View(self, batch, spans)
 
 
 class View:
@@ -69,57 +65,48 @@ class View:
     Args:
         pool: where they lie.
         batch: whose they are; tokens of their passes stand one request after another.
+        spans: of the batch.
     """
 
-    def __init__(self, pool: Pool, batch: Sequence[Decoding]) -> None:
-        self._pool = pool
-        # Rows of equal length go together: one group of all that decode, one of each longer pass.
-        rows: dict[tuple[int, bool], list[tuple[int, Decoding]]] = {}
-        kept, places, at = [], [], 0
-        for one in batch:
-            rows.setdefault((one.count, one.work.scored), []).append((at, one))
-            if not one.work.scored:
-                kept.append(np.arange(at, at + one.count))
-                places.append(_places(one, pool.size))
-            at += one.count
-        self._kept = self._moved(kept) if len(kept) < len(batch) else None
-        self._places = self._moved(places)
-        self._groups = [self._group(T, scored, those) for (T, scored), those in rows.items()]
-
-    def _group(self, T: int, scored: bool, those: Sequence[tuple[int, Decoding]]) -> _Group:
-        size = self._pool.size
-        first = np.array([at for at, _ in those], np.int64)
-        which = self._moved([first[:, None] + np.arange(T)])
-        if scored:
-            return which, None
-        tables = [one.tables[one.at][: -(-one.end // size)] for _, one in those]
-        longest = max(map(len, tables))
-        filled = np.array([t + [SPARE] * (longest - len(t)) for t in tables], np.int64)
-        seen = np.array([one.end for _, one in those], np.int64)
-        return which, (self._moved([filled]), self._moved([seen]))
-
-    def _moved(self, parts: Sequence[np.ndarray[Any, np.dtype[np.int64]]]) -> Tensor:
-        whole = np.concatenate(parts) if parts else np.empty(0, np.int64)
-        return torch.from_numpy(whole).to(self._pool.device)
+    def __init__(self, pool: Pool, batch: Sequence[Decoding], spans: Spans) -> None:
+        self._pool, self._spans = pool, spans
+        kept = [one for one in batch if not one.work.scored]
+        places = [place for one in kept for place in _places(one, pool.size)]
+        self._places = torch.tensor(places, dtype=torch.int64, device=pool.device)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
-        pool = self._pool
+        pool, spans = self._pool, self._spans
         for new, there in ((k, pool.keys), (v, pool.values)):
-            own = new if self._kept is None else new[self._kept]
+            own = new if spans.kept is None else new[spans.kept]
             there.flatten(0, 1).index_copy_(0, self._places, own.to(there.dtype))
+        if len(spans.groups) == 1:
+            group = spans.groups[0]
+            B, T = len(group.members), group.count
+            rows = (each.view(B, T, *each.shape[1:]) for each in (q, k, v))
+            return self._seen(group, *rows).flatten(0, 1)
         out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
-        for which, paged in self._groups:
-            if paged is None:
-                out[which] = causal(q[which], k[which], v[which].to(out.dtype))
-            else:
-                out[which] = paged_attention(q[which], pool.keys, pool.values, *paged)
+        for group in spans.groups:
+            out[group.which] = self._seen(group, q[group.which], k[group.which], v[group.which])
         return out
 
+    def _seen(self, group: Group, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[B, T, H, D], [B, T, K, D] twice -> [B, T, H, D]."""
+        pool = self._pool
+        if group.scored:
+            return causal(q, k, v.to(pool.values.dtype))
+        tables = np.full((len(group.members), group.blocks), SPARE)
+        for row, one in zip(tables, group.members, strict=True):
+            own = one.tables[one.at][: group.blocks]
+            row[: len(own)] = own
+        where = torch.from_numpy(tables).to(pool.device)
+        return paged_attention(q, pool.keys, pool.values, where, group.seen)
 
-def _places(one: Decoding, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+
+def _places(one: Decoding, size: int) -> list[int]:
     """Where the pass's tokens go in the pool seen as one list; those of others' blocks nowhere."""
-    tokens = np.arange(one.begin, one.end)
-    blocks = np.array(one.tables[one.at], np.int64)[tokens // size]
-    own = tokens // size >= one.shared[one.at]
-    return np.where(own, blocks, SPARE) * size + tokens % size
+    table, shared = one.tables[one.at], one.shared[one.at]
+    return [
+        (table[t // size] if t // size >= shared else SPARE) * size + t % size
+        for t in range(one.begin, one.end)
+    ]
