@@ -7,6 +7,7 @@ import pytest
 
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.catalog import bundled, family
+from foretoken.models.tasks import Task
 from foretoken.server.runtimes.onnx import OnnxRuntime
 from foretoken.server.runtimes.torch import TorchRuntime
 
@@ -23,6 +24,8 @@ def test_a_bundled_model_is_complete_and_says_where_it_comes_from(name):
     assert artefact.files[WEIGHTS].stat().st_size <= LARGEST
     assert {f"{g.name}.onnx" for g in kind.graphs(artefact.config)} <= set(artefact.files)
     assert artefact.training, "data, recipe, seed, steps and held-out figures"
+    if kind.task is Task.GENERATION:
+        assert artefact.config["num_layers"] >= 1, "for those who make chains"
 
 
 @bundles
