@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foretoken.kernels.decode_attention import decode_attention
 from foretoken.models.layers.gqa import causal
-from foretoken.server.engine.generation.attention import paged_attention
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.spans import Group, Spans
@@ -100,7 +100,7 @@ class View:
             own = one.tables[one.at][: group.blocks]
             row[: len(own)] = own
         where = torch.from_numpy(tables).to(pool.device)
-        return paged_attention(q, pool.keys, pool.values, where, group.seen)
+        return decode_attention(q, pool.keys, pool.values, where, group.seen)
 
 
 def _places(one: Decoding, size: int) -> list[int]:
