@@ -11,6 +11,7 @@ values, D head width, V tokens of the vocabulary.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +21,7 @@ from foretoken.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Layered", "Reader", "Sampling", "Together"]
+__all__ = ["Continuation", "Keeping", "Layered", "Reader", "Sampling", "Together"]
 
 SEEDS = 1 << 64
 
@@ -127,6 +128,18 @@ class Together:
     works: tuple[Continuation, ...]
 
 
+class Keeping(ABC):
+    """Attention that keeps keys and values, and can turn keys as it does: one launch on a GPU."""
+
+    @abstractmethod
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
+
+    @abstractmethod
+    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The same for queries and keys that ``kernels.rope`` has yet to turn, by [N, D / 2]."""
+
+
 class Layered(Protocol):
     """A module whose layers are run one by one."""
 
@@ -153,7 +166,8 @@ class Layered(Protocol):
             index: of the layer.
             h: [N, W].
             turned: of their positions.
-            attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D].
+            attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D];
+                perhaps ``Keeping``.
 
         Returns:
             [N, W].

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from foretoken.kernels.decode_attention import decode_attention
+from foretoken.kernels.rope import rotate, rotate_into_
+from foretoken.models.generation import Keeping
 from foretoken.models.layers.gqa import causal
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
@@ -59,7 +61,7 @@ class Pool:
         return View(self, batch, spans)
 
 
-class View:
+class View(Keeping):
     """Keeps a batch's new keys and values, and lets its tokens see all of theirs.
 
     Args:
@@ -80,13 +82,24 @@ class View:
         for new, there in ((k, pool.keys), (v, pool.values)):
             own = new if spans.kept is None else new[spans.kept]
             there.flatten(0, 1).index_copy_(0, self._places, own.to(there.dtype))
-        if len(spans.groups) == 1:
-            group = spans.groups[0]
-            B, T = len(group.members), group.count
+        return self._attended(q, k, v)
+
+    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """See ``Keeping.turned``."""
+        if self._spans.kept is not None:  # what is scored reads keys that are kept nowhere
+            return self(*rotate(q, k, cos, sin), v)
+        pool = self._pool
+        q = rotate_into_(q, k, v, cos, sin, pool.keys, pool.values, self._places)
+        return self._attended(q, k, v)
+
+    def _attended(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        groups = self._spans.groups
+        if len(groups) == 1:
+            B, T = len(groups[0].members), groups[0].count
             rows = (each.view(B, T, *each.shape[1:]) for each in (q, k, v))
-            return self._seen(group, *rows).flatten(0, 1)
-        out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
-        for group in spans.groups:
+            return self._seen(groups[0], *rows).flatten(0, 1)
+        out = torch.empty(q.shape, dtype=self._pool.values.dtype, device=q.device)
+        for group in groups:
             out[group.which] = self._seen(group, q[group.which], k[group.which], v[group.which])
         return out
 
