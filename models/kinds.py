@@ -12,7 +12,7 @@ generative  grows along its one lettered axis        K/V blocks, shared by equal
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -92,3 +92,17 @@ class Generative(Protocol):
 
     def start(self) -> Arrays:
         """The state before the first token, each array [1, ...]; of one without graphs, none."""
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """The tokens of a prompt.
+
+        Raises:
+            InvalidInput: if it has none, cannot be told in them, or the model has no tokenizer.
+        """
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What tokens say together, special ones left out.
+
+        Raises:
+            InvalidInput: if one is none of the model's, or it has no tokenizer.
+        """

@@ -21,12 +21,20 @@ from foretoken.errors import (
     Overloaded,
 )
 from foretoken.models import catalog
+from foretoken.models.artefact import Artefact
 from foretoken.server.registrar import Registrar, Registration
 from foretoken.server.registry.lookup import PAGE
 from foretoken.server.registry.manifest import Manifest
 from foretoken.server.registry.names import CHAMPION, Ref
 from foretoken.server.registry.options import ServingOptions
-from foretoken.server.registry.records import Alias, AliasEvent, Model, Status, Version
+from foretoken.server.registry.records import (
+    Alias,
+    AliasEvent,
+    Model,
+    Relation,
+    Status,
+    Version,
+)
 from foretoken.server.registry.verify import FileReport
 from foretoken.server.terms import Caller, Scope, Terms
 from foretoken.server.uploads import Upload
@@ -263,6 +271,39 @@ class Admin:
             await asyncio.shield(self._run(upload.discard))
         await self._follow()
         return version
+
+    async def expect_change(self, caller: Caller, name: str) -> None:
+        """Refuse before long work what ``derive`` would refuse after it.
+
+        Raises:
+            PermissionDenied: if the caller may not register, or not under this name.
+            NotFound: if there is no such model for the caller.
+        """
+        caller.expect(Scope.ADMIN)
+        await self._run(self._registry.expect_reach, name, caller, change=True)
+
+    async def derive(
+        self, caller: Caller, parent: Version, change: Callable[[Artefact], Artefact]
+    ) -> Version:
+        """Register what ``change`` makes of a version as another one of its model, its child.
+
+        Args:
+            caller: becomes its actor.
+            parent: READY.
+            change: of the description; the files stay.
+
+        Raises:
+            Others: as ``expect_change`` and ``Registry.register`` do.
+        """
+
+        def run() -> Version:
+            made = change(self._registry.artefact(parent))
+            derived = Relation.DERIVED_FROM
+            return self._registry.register(
+                parent.name, made, parent=parent, relation=derived, actor=caller.name
+            )
+
+        return await self._changed(caller, parent.name, run)
 
     # -- in a thread ------------------------------------------------------------------------------
 

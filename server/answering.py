@@ -13,7 +13,7 @@ from foretoken.server.answers import Answers
 from foretoken.server.contexts.contexts import Seat
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Generate, Times, drive
-from foretoken.server.engine.observer import Observer, Served
+from foretoken.server.engine.observer import SILENT, Observer, Served
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.terms import Terms
 from foretoken.server.texts import Texts
@@ -40,6 +40,7 @@ class Answering:
         self._observer = observer
         self._texts = Texts(batcher, bulk, slots)
         self._running: WeakKeyDictionary[Loaded, Running] = WeakKeyDictionary()
+        self._blocks: WeakKeyDictionary[Loaded, _FreeBlocks] = WeakKeyDictionary()
 
     async def answer(
         self,
@@ -91,8 +92,20 @@ class Answering:
         from foretoken.server.engine.generation.running import Running  # noqa: PLC0415
 
         if loaded not in self._running:
-            self._running[loaded] = Running(loaded.generator, self._batcher.host)
+            free = self._blocks[loaded] if loaded in self._blocks else _FreeBlocks()
+            self._running[loaded] = Running(loaded.generator, self._batcher.host, free.are)
         return self._running[loaded].generate
+
+    def began(self, loaded: Loaded) -> None:
+        """Tell of a version's blocks, if it has any, from now until ``ended``."""
+        if loaded.generator is not None:
+            counted = self._blocks[loaded] = _FreeBlocks(self._observer, loaded.version.name)
+            counted.are(loaded.generator.blocks.free)
+
+    def ended(self, loaded: Loaded) -> None:
+        """Tell no more of a version's blocks."""
+        if (counted := self._blocks.pop(loaded, None)) is not None:
+            counted.end()
 
     async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
         """What ``steps``, which fit a training set, return."""
@@ -105,3 +118,22 @@ class Answering:
         What fits without graphs, as FastRP does, works on the host, seconds at a time.
         """
         return self._bulk if fits and not loaded.lanes else self._batcher
+
+
+class _FreeBlocks:
+    """Tells an observer of changes of the blocks of one version that are free."""
+
+    def __init__(self, observer: Observer = SILENT, model: str = "") -> None:
+        self._observer = observer
+        self._model = model
+        self._told = 0
+
+    def are(self, count: int) -> None:
+        """So many are free now."""
+        self._observer.blocks(self._model, count - self._told)
+        self._told = count
+
+    def end(self) -> None:
+        """None are any more, whatever is said from now on."""
+        self.are(0)
+        self._observer = SILENT

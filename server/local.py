@@ -12,6 +12,7 @@ from foretoken.models.contract import Array
 from foretoken.models.tasks import SequenceReply
 from foretoken.records import ContextRecord, SnapshotRecord
 from foretoken.server.contexts.contexts import Fitted
+from foretoken.server.local_prompts import LocalPrompts
 from foretoken.server.plane import Answers, Plane
 from foretoken.server.registry.registry import Registry
 from foretoken.server.sessions.session import Resume, Session, SessionOptions, Want
@@ -23,7 +24,7 @@ __all__ = ["LocalPlane"]
 T = TypeVar("T")
 
 
-class LocalPlane:
+class LocalPlane(LocalPrompts):
     """A plane for callers that do not await; safe to share between threads.
 
     Args:
@@ -34,6 +35,7 @@ class LocalPlane:
     def __init__(self, registry: Registry, settings: Settings) -> None:
         self.registry = registry
         self.plane = Plane(registry, settings)
+        self._settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="foretoken-plane", daemon=True

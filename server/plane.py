@@ -381,6 +381,7 @@ class Plane:
 
     def _dropped(self, loaded: Loaded) -> None:
         self._rollouts.forget(loaded)
+        self._answering.ended(loaded)
         self._observer.unloaded(loaded.version.name, loaded.version.number)
 
     async def _load(self, version: Version) -> Loaded:
@@ -413,6 +414,7 @@ class Plane:
         seconds = time.monotonic() - began
         self._broken.discard(version.ref)
         self._observer.loaded(version.name, version.number, seconds, loaded.executable.nbytes)
+        self._answering.began(loaded)
         return loaded
 
     # -- life -------------------------------------------------------------------------------------

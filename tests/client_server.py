@@ -45,7 +45,7 @@ class Fake(grpc.GenericRpcHandler):
             for message in messages:
                 yield unary(message, context)
 
-        if name in ("Watch", "PredictStream", "EmbedStream", "Stream"):
+        if name in ("Watch", "PredictStream", "EmbedStream", "Stream", "Generate", "Search"):
             return grpc.stream_stream_rpc_method_handler(stream)
         if name == "Register":
             return grpc.stream_unary_rpc_method_handler(upload)

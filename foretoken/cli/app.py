@@ -11,6 +11,7 @@ from foretoken.cli import (
     embed,
     embed_graph,
     extrapolate,
+    generate,
     models,
     predict,
     search,
@@ -44,6 +45,7 @@ app.command("extrapolate")(extrapolate.extrapolate)
 app.command("early-stop")(early_stop.early_stop)
 app.command("watch")(watch.watch)
 app.command("stream")(stream.stream)
+app.command("generate")(generate.generate)
 app.command("embed")(embed.embed)
 app.command("search")(search.search)
 app.command("train")(train.train)

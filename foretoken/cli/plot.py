@@ -46,7 +46,7 @@ def plot_curve(
     axes.set(xlabel="step", ylabel="value", title=title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 class Streamed:
@@ -105,7 +105,7 @@ def plot_stream(path: Path, streamed: Streamed, title: str) -> None:
     figure.legend(
         handles, labels, loc="outside lower center", frameon=False, fontsize="small", ncols=4
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_expected(axes: Any, levels: Sequence[float], steps: Floats, nexts: Floats) -> None:
@@ -146,10 +146,11 @@ def plot_losses(path: Path, log: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:  # a run may end before its first logged step
         axes.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all."""
     expect_file(path, PICTURES)
     with whole(path) as temporary:
         figure.savefig(temporary)

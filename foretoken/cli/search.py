@@ -1,71 +1,111 @@
-"""``foretoken search``."""
+"""``foretoken search``: texts among vectors, or chains of layers for labelled prompts."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from foretoken.cli.output import show_table
+from foretoken.cli import files
+from foretoken.cli.chains import search_chains
+from foretoken.cli.nearest import nearest
+from foretoken.cli.prompts import Rows
 from foretoken.cli.registry import DataDir, Json
-from foretoken.cli.remote import Server, client_of
-from foretoken.cli.vectors import Kept, kept
+from foretoken.cli.remote import Server
+from foretoken.cli.texts import JSON_LINES
 from foretoken.errors import InvalidInput
-from foretoken.estimators import Embedder
 
-SHOWN = 160  # characters of a text in the table
+TEXTS, CHAINS = "Options of a search among texts", "Options of a search for chains"
+TOP, SIZE, HELD_OUT, MAX_TOKENS, SIMULATIONS = 5, 10, 0.5, 16, 200
 
 
 def search(
-    file: Annotated[Path, typer.Argument(help="Parquet that `foretoken embed` wrote.")],
-    query: Annotated[str, typer.Argument(help="What to look for.")],
-    top: Annotated[int, typer.Option(min=1, help="How many texts to show.")] = 5,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="Parquet that `foretoken embed` wrote; or JSON lines, each an object of prompt "
+            "and answer, or of prompt and pattern."
+        ),
+    ],
+    query: Annotated[
+        str,
+        typer.Argument(
+            metavar="QUERY|MODEL", help="What to look for among texts; or the model that generates."
+        ),
+    ],
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"How many texts to show, {TOP} by default.", rich_help_panel=TEXTS
+        ),
+    ] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="Put before the query, if the model expects one there.")
+        str | None,
+        typer.Option(
+            help="Put before the query, if the model expects one there.", rich_help_panel=TEXTS
+        ),
+    ] = None,
+    chains: Annotated[
+        int | None,
+        typer.Option(help=f"Of the menu, at most; {SIZE} by default.", rich_help_panel=CHAINS),
+    ] = None,
+    held_out: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the prompts that the menu is measured on and not chosen by; "
+            f"{HELD_OUT} by default.",
+            rich_help_panel=CHAINS,
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help=f"Of an answer; {MAX_TOKENS} by default.", rich_help_panel=CHAINS),
+    ] = None,
+    simulations: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Chains that are tried for a prompt; {SIMULATIONS} by default.",
+            rich_help_panel=CHAINS,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw lengths and layers of the chains found: PNG, SVG or PDF.",
+            rich_help_panel=CHAINS,
+        ),
     ] = None,
     data_dir: DataDir = None,
     server: Server = None,
     as_json: Json = False,
 ) -> None:
-    """Find the texts that are most like a query, by the cosine of their vectors.
+    """Find texts that are most like a query; or chains of layers for labelled prompts.
 
-    The query is embedded by the version that has made the file.
+    Of a Parquet file: the texts whose vectors have the largest cosines with the query's, which is
+    embedded by the version that has made the file. Of JSON lines: each prompt's chains are
+    searched, a menu is made of them and stored as a child version, and told with what it is worth
+    on prompts that were held out; the policy menu of `foretoken generate` goes by it.
     """
-    texts = kept(file)
-    if (model := texts.about.get("model")) is None:
-        raise InvalidInput(f"{file} does not say which model has made it; embed the texts again")
-    said = texts.about.get("dimensions")
-    embedder = Embedder(model, client_of(server, data_dir), data_dir=data_dir)
-    sought = embedder.embed([query], int(said) if said else None, prompt)[0]
-    rows = _nearest(file, texts, sought, top)
-    if not as_json:
-        rows = [{**row, "text": _short(row["text"])} for row in rows]
-    title = f"{len(rows)} of {texts.rows} texts, by {model}"
-    show_table(rows, title=title, as_json=as_json)
-
-
-def _nearest(
-    file: Path, texts: Kept, sought: NDArray[np.float32], top: int
-) -> list[dict[str, Any]]:
-    """The texts of the largest cosines, the largest first; of equal ones, those that come first."""
-    best: list[dict[str, Any]] = []
-    for vectors, columns in texts.parts:
-        if vectors.shape[1] != len(sought):
+    about_chains = (chains, held_out, max_tokens, simulations, plot)
+    if file.suffix.lower() not in JSON_LINES:
+        if any(each is not None for each in about_chains):
             raise InvalidInput(
-                f"{file} has vectors of {vectors.shape[1]} dimensions, and its model makes "
-                f"{len(sought)} now; embed the texts again"
+                "--chains, --held-out, --max-tokens, --simulations and --plot are for labelled "
+                f"prompts, files that end in {' or '.join(JSON_LINES)}"
             )
-        lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(sought)
-        scores = vectors @ sought / np.maximum(lengths, 1e-12)
-        for i in np.argsort(-scores, kind="stable")[:top]:
-            row = {"score": float(scores[i]), **{name: told[i] for name, told in columns.items()}}
-            best.append(row)
-        best = sorted(best, key=lambda row: -row["score"])[:top]
-    return best
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+        nearest(file, query, top or TOP, prompt, data_dir, server, as_json=as_json)
+        return
+    if top is not None or prompt is not None:
+        raise InvalidInput("--top and --prompt are for texts, Parquet that `foretoken embed` wrote")
+    if plot is not None:
+        files.expect_file(plot, files.PICTURES)
+    rows = Rows(
+        query,
+        file,
+        SIZE if chains is None else chains,
+        HELD_OUT if held_out is None else held_out,
+        MAX_TOKENS if max_tokens is None else max_tokens,
+        SIMULATIONS if simulations is None else simulations,
+    )
+    search_chains(rows, server, data_dir, plot, as_json=as_json)

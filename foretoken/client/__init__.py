@@ -5,8 +5,10 @@ send it, each in its own way.
 """
 
 from foretoken.client.aio import AsyncClient, AsyncWatch
+from foretoken.client.aio_generation import AsyncGenerating
 from foretoken.client.aio_session import AsyncSession
 from foretoken.client.blocking import Client, Watch
+from foretoken.client.blocking_generation import Generating
 from foretoken.client.blocking_session import Session
 from foretoken.client.describe import ModelInfo
 from foretoken.client.outputs import Output
@@ -17,11 +19,13 @@ from foretoken.embeddings import Embeddings
 
 __all__ = [
     "AsyncClient",
+    "AsyncGenerating",
     "AsyncSession",
     "AsyncWatch",
     "Client",
     "Embeddings",
     "Fitted",
+    "Generating",
     "ModelInfo",
     "Outlook",
     "Output",

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry, snapshots, tabular
+from foretoken.client.aio_generation import AsyncGeneration
 from foretoken.client.aio_graphs import AsyncGraphs
 from foretoken.client.aio_session import AsyncSession, begun
 from foretoken.client.aio_texts import AsyncTexts
@@ -44,7 +45,7 @@ __all__ = ["AsyncClient", "AsyncWatch"]
 R = TypeVar("R")
 
 
-class AsyncClient(AsyncGraphs, AsyncTexts):
+class AsyncClient(AsyncGeneration, AsyncGraphs, AsyncTexts):
     """A connection to a server, for one event loop: the one that first awaits a method.
 
     Arguments, methods and errors are those of ``Client``; cancelling the task that awaits a method

@@ -75,6 +75,16 @@ class Transport:
         made = self._made(called, "stream_stream")
         return kind(called, made(metadata=self._metadata), self._connection.address)
 
+    def answered(self, called: Method, request: Message, budget: Budget) -> Any:
+        """A call of one message whose replies are many, begun."""
+        made = self._made(called, "unary_stream")
+        return made(request, timeout=budget.left(), metadata=self._metadata)
+
+    @property
+    def address(self) -> str:
+        """Of the server."""
+        return self._connection.address
+
     async def close(self) -> None:
         self._closed = True
         channel, self._channel = self._channel, None

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 from numpy.typing import ArrayLike
 
 from foretoken.client import curves, registry, snapshots, tabular
+from foretoken.client.blocking_generation import Generation
 from foretoken.client.blocking_graphs import Graphs
 from foretoken.client.blocking_session import Session, begun
 from foretoken.client.blocking_texts import Texts
@@ -38,7 +39,7 @@ R = TypeVar("R")
 LONG = 3600.0  # seconds that uploads and verifications may take by default
 
 
-class Client(Graphs, Texts):
+class Client(Generation, Graphs, Texts):
     """A connection to a server; threads may share it.
 
     It does not survive a fork: make one in each process. It can be pickled, and then connects

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from foretoken.client.blocking_responses import Responses
 from foretoken.client.connection import Connection
 from foretoken.client.failures import failure
 from foretoken.client.methods import Method
@@ -78,6 +79,12 @@ class Transport:
         """A new stream of that kind."""
         made = self._made(called, self._channel.stream_stream)
         return kind(called, made, self._metadata, self._connection.address)
+
+    def responses(self, called: Method, request: Message, budget: Budget) -> Responses:
+        """Replies to one message, as they come."""
+        made = self._made(called, self._channel.unary_stream)
+        begun = self._guarded(made, request, budget.left())
+        return Responses(called, begun, self._connection.address)
 
     def close(self) -> None:
         self._closed = True

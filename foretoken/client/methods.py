@@ -23,6 +23,13 @@ _SAFE = {
         "EmbedGraph": True,
         "EmbedStream": False,
     },
+    # What is drawn without a seed is drawn anew, which nobody has seen before.
+    ("foretoken/v1/generation.proto", "Generation"): {
+        "Generate": True,
+        "Score": True,
+        "Tokenize": True,
+        "Search": False,
+    },
     ("foretoken/v1/registry.proto", "Registry"): {
         "List": True,
         "Versions": True,

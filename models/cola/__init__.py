@@ -88,6 +88,7 @@ class ColaFamily:
             "head_width": 4,
             "mlp": 24,
         },
+        "num_layers": 3,
         "tied": False,
         "positions": 64,
         "tokenizer": 0,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,7 @@ def convert(source: Path, out: Path, *, max_tokens: int = 0) -> None:
     ours = {n: t if t.dtype in _HALVES else t.float() for n, t in made.items()}
     ours["tokenizer.json"] = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     _expect_fit(source, ours, network)
-    config = {**asdict(network), "generation": _generation(folder), "chat": _chat(source)}
+    config = {**network.record(), "generation": _generation(folder), "chat": _chat(source)}
     out.mkdir(parents=True)
     save_file(ours, out / WEIGHTS)
     training = {"data": f"imported from the Hugging Face folder {source.resolve().name}"}

@@ -10,7 +10,7 @@ vocabulary, W width, K heads of keys and values, D head width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -46,6 +46,10 @@ class ColaConfig:
     tied: bool = False
     positions: int = 2048
     tokenizer: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """As a version's configuration has it; ``num_layers`` is for those who make chains."""
+        return {**asdict(self), "num_layers": self.shape.layers}
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ColaConfig:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from foretoken.errors import DataLoss, InvalidInput
 from foretoken.models.contract import Array, Arrays, Config, Steps
 from foretoken.models.depth.chains import Chain, expect_chain, full
+from foretoken.models.depth.menus import menu_of
+from foretoken.models.depth.policies import answered
+from foretoken.models.depth.requests import SearchRequest
 from foretoken.models.generation import Continuation, Reader, Sampling
 from foretoken.models.layers.texts.reading import TextReader, Unread
 from foretoken.models.layers.texts.tokens import FILE
@@ -20,7 +23,7 @@ _NUMBERS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
 class ColaPredictor:
-    """See ``foretoken.models.kinds.Generative``.
+    """See ``foretoken.models.kinds.Generative``, and ``depth.adaptive.Adaptive``.
 
     Args:
         config: of the version.
@@ -32,7 +35,9 @@ class ColaPredictor:
     """
 
     def __init__(self, config: Config, weights: Arrays) -> None:
-        self._layers: int = config["shape"]["layers"]
+        self.layers: int = config["shape"]["layers"]
+        self.longest = STRETCH * self.layers
+        self.menu = menu_of(config, self.layers, self.longest)
         self._vocab: int = config["shape"]["vocab"]
         self._positions: int = config["positions"]
         said: Mapping[str, Any] = config["generation"]
@@ -53,17 +58,18 @@ class ColaPredictor:
         """The state before the first token: none, since it lies in the engine's blocks."""
         return {}
 
-    def predict(self, request: GenerationRequest | ScoreRequest, state: Any = None) -> Steps:
+    def predict(
+        self, request: GenerationRequest | ScoreRequest | SearchRequest, state: Any = None
+    ) -> Steps:
         """See ``contract.Predictor.predict``.
 
         Raises:
             InvalidInput: the prompt, the chain or a token is none of this model's, or prompt and
                 answer are longer than it.
+            Unsupported: a menu is asked for, and this version has none.
         """
         del state
-        if isinstance(request, ScoreRequest):
-            return (yield self.scoring(request))
-        return (yield self.continuation(request))
+        return answered(self, request)
 
     def scoring(self, request: ScoreRequest) -> Continuation:
         """What it takes to score tokens; errors as for ``predict``."""
@@ -99,23 +105,47 @@ class ColaPredictor:
 
     def _chain(self, chain: Chain | None) -> Chain:
         if chain is None:
-            return full(self._layers)
-        return expect_chain(chain, self._layers, STRETCH * self._layers)
+            return full(self.layers)
+        return expect_chain(chain, self.layers, self.longest)
+
+    def written(self, prompt: str | Array, answer: str) -> tuple[int, ...]:
+        """See ``Adaptive.written``: as the two are written together, unless a token spans both."""
+        if isinstance(prompt, str):
+            before, both = self._ids(prompt), self._ids(prompt + answer)
+            if both[: len(before)] == before and len(both) > len(before):
+                return both[len(before) :]
+        return self._encoded(answer, "the answer", special=False)
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        """See ``foretoken.models.kinds.Generative``."""
+        return self._encoded(text, "the prompt", special=True)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """See ``foretoken.models.kinds.Generative``."""
+        for token in tokens:
+            self._expect_token("the list", token)
+        if self._tokenizer is None:
+            raise InvalidInput("this model has no tokenizer, so its tokens have no text")
+        said: str = self._tokenizer.decode(list(tokens))
+        return said
 
     def _ids(self, prompt: str | Array) -> tuple[int, ...]:
-        if not isinstance(prompt, str):
-            ids = tuple(int(i) for i in prompt)
-            for i in ids:
-                self._expect_token("the prompt", i)
-            return ids
+        if isinstance(prompt, str):
+            return self.tokens(prompt)
+        ids = tuple(int(i) for i in prompt)
+        for i in ids:
+            self._expect_token("the prompt", i)
+        return ids
+
+    def _encoded(self, text: str, what: str, *, special: bool) -> tuple[int, ...]:
         if self._tokenizer is None:
-            raise InvalidInput("this model has no tokenizer; give the prompt as token ids")
+            raise InvalidInput(f"this model has no tokenizer; give {what} as token ids")
         try:
-            found: list[int] = self._tokenizer.encode(prompt).ids
+            found: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         except Exception as e:  # the package has no class of its own for what has no token
-            raise InvalidInput(f"the prompt cannot be told in this model's tokens: {e}") from e
+            raise InvalidInput(f"{what} cannot be told in this model's tokens: {e}") from e
         if not found:
-            raise InvalidInput("the prompt has no tokens; give at least one")
+            raise InvalidInput(f"{what} has no tokens; give at least one")
         return tuple(found)
 
     def _expect_token(self, what: str, token: int) -> None:

@@ -248,7 +248,7 @@ def _write_artefact(
         "held_out": figures,
     }
     config = {
-        **asdict(task.preset.config),
+        **task.preset.config.record(),
         "generation": {"ends": [EOS], "sample": False},
         "chat": None,
     }

@@ -14,7 +14,7 @@ from foretoken.errors import InvalidInput
 __all__ = ["Chain", "edited", "expect_chain", "full", "repeated", "skipped"]
 
 Chain = tuple[int, ...]
-BLOCK = REPEATS = 4  # layers of a block, and times that it comes again, at most
+BLOCK = 4  # layers of a block, and times that it comes again, at most
 
 
 def full(layers: int) -> Chain:
@@ -54,7 +54,7 @@ def repeated(chain: Chain, at: int, block: int, times: int) -> Chain:
     return chain[:end] + chain[at:end] * times + chain[end:]
 
 
-def edited(chain: Chain, edits: int, longest: int, rng: random.Random) -> Chain:
+def edited(chain: Chain, edits: int, longest: int, rng: random.Random, most: int = BLOCK) -> Chain:
     """The chain after random edits: skips and repeats, as likely, of blocks of any size and place.
 
     Args:
@@ -62,11 +62,12 @@ def edited(chain: Chain, edits: int, longest: int, rng: random.Random) -> Chain:
         edits: how many are tried; one that would leave no layer or too many is left out.
         longest: the most layers of the result.
         rng: that draws them.
+        most: layers of a block, and times that it comes again.
     """
     for _ in range(edits):
-        block = rng.randint(1, min(BLOCK, len(chain)))
+        block = rng.randint(1, min(most, len(chain)))
         at = rng.randint(0, len(chain) - block)
-        again = rng.randint(1, REPEATS)
+        again = rng.randint(1, most)
         skip = rng.random() < 0.5
         after = skipped(chain, at, block) if skip else repeated(chain, at, block, again)
         if 1 <= len(after) <= longest:

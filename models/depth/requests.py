@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput
+from foretoken.generated import SearchProgress, Tried, best_of
 from foretoken.models.contract import Array
 from foretoken.models.depth.chains import Chain
 from foretoken.models.depth.verifiers import Verifier
@@ -24,8 +25,7 @@ class SearchOptions:
     """Of a Monte Carlo tree search over chains (Li et al. 2025, section 3).
 
     Args:
-        simulations: chains that are chosen, the whole one first; of one that comes again, the
-            result is known.
+        simulations: chains that are tried, at most, the whole one first; none comes again.
         exploration: c of the upper confidence bound Q / v + c sqrt(ln V / v) - penalty |P| / N.
         length_penalty: lambda of the same: per layer of a chain, as a share of the model's.
         random_child: how often a child that was never tried is drawn, whatever the bound says.
@@ -70,12 +70,14 @@ class SearchRequest:
         verifier: of the answers; those over the wire are ``Exact``, ``Matches`` and ``Confident``.
         max_tokens: of an answer that is generated.
         options: of the search.
+        chains: to be tried, and no others; the default is those that the search chooses.
     """
 
     prompt: str | Array
     verifier: Verifier
     max_tokens: int = 16
     options: SearchOptions = field(default_factory=SearchOptions)
+    chains: tuple[Chain, ...] | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.prompt, str):
@@ -84,24 +86,8 @@ class SearchRequest:
             raise InvalidInput("prompt must be a text or a list of at least one token")
         if self.max_tokens < 1:
             raise InvalidInput(f"max_tokens must be at least 1, not {self.max_tokens}")
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A chain, what its answer was worth, in [0, 1], and the simulation that first chose it."""
-
-    chain: Chain
-    reward: float
-    simulation: int
-
-
-@dataclass(frozen=True)
-class SearchProgress:
-    """How far a search is: simulations, chains tried, and the best of them so far."""
-
-    simulations: int
-    tried: int
-    best: Tried
+        if self.chains is not None and not 0 < len(set(self.chains)) == len(self.chains):
+            raise InvalidInput("chains to try are at least one, and each comes once")
 
 
 @dataclass(frozen=True)
@@ -110,7 +96,8 @@ class SearchReply:
 
     Args:
         layers: N.
-        tried: all chains, in the order in which they were; the first is the whole one.
+        tried: all chains, in the order in which they were chosen; the first of a search is the
+            whole one.
     """
 
     layers: int
@@ -118,5 +105,5 @@ class SearchReply:
 
     @property
     def best(self) -> Tried:
-        """Of the chains that are worth most, the shortest; of those, the first."""
-        return max(self.tried, key=lambda t: (t.reward, -len(t.chain), -t.simulation))
+        """See ``best_of``."""
+        return best_of(self.tried)

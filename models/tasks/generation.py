@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput
+from foretoken.generated import Token
 from foretoken.models.contract import Array
 from foretoken.models.depth.requests import SearchOptions
 from foretoken.models.depth.verifiers import Verifier
@@ -125,23 +126,6 @@ class ScoreReply:
 
 
 @dataclass(frozen=True)
-class Token:
-    """One generated token.
-
-    Args:
-        id: of the vocabulary.
-        text: what is certain once it has come, which may be nothing yet, or more than its own.
-        logprob: log-softmax of the raw logits, nats.
-        likeliest: the likeliest tokens and their ``logprob``, as many as were asked for.
-    """
-
-    id: int
-    text: str
-    logprob: float
-    likeliest: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
 class GenerationReply:
     """The whole answer.
 
@@ -158,6 +142,14 @@ class GenerationReply:
     chain: tuple[int, ...] = ()
     prompt: int = 0
     reused: int = 0
+
+    @property
+    def layers_run(self) -> int:
+        """Layers that were run for it, each of the chain for each token; the last token needs none.
+
+        What was computed twice, after others needed its room, counts once.
+        """
+        return len(self.chain) * (self.prompt - self.reused + len(self.tokens) - 1)
 
     @property
     def text(self) -> str:

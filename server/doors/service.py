@@ -51,6 +51,13 @@ class Stream(Reader, Protocol):
     @property
     def cut(self) -> bool: ...
 
+    def expect(self, scope: Scope) -> Terms:
+        """The terms of the stream, if its caller has this scope, too.
+
+        Raises:
+            Unauthenticated, PermissionDenied: it has not.
+        """
+
     def keep(self) -> int:
         """Let the last message count until ``let_go`` or the end of the stream; returns its bytes.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError, Message
 from foretoken.errors import Cancelled, DeadlineExceeded, Overloaded, Unavailable
 from foretoken.server.doors.calls import Call, Metadata, Route, malformed
 from foretoken.server.doors.parts import LARGE, expect_few
+from foretoken.server.terms import Scope, Terms
 
 __all__ = ["BidirectionalCall", "OpenStreams", "UploadCall"]
 
@@ -134,6 +136,12 @@ class _StreamCall(Call):
         size = min(size, self._kept)  # nothing is kept when the call has ended
         self._kept -= size
         self._route.inflight.held -= size
+
+    def expect(self, scope: Scope) -> Terms:
+        """The terms of the stream, if its caller has this scope, too; see ``Stream``."""
+        caller = self._route.gate.caller(self.metadata, self._context.peer(), scope)
+        self.terms = replace(self.terms, caller=caller)
+        return self.terms
 
     def _expect_known(self) -> None:
         """Refuse to go on for a token that was revoked or has expired since the stream began."""

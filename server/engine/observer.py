@@ -91,6 +91,9 @@ class Observer(Protocol):
     def sessions(self, model: str, change: int, nbytes: int) -> None:
         """So many sessions of the model more, or less, have a slot now, of so many bytes each."""
 
+    def blocks(self, model: str, change: int) -> None:
+        """So many more blocks of keys and values of the model are free now, or fewer."""
+
 
 class _Silent:
     def batch(self, batch: Batch) -> None: ...
@@ -104,6 +107,7 @@ class _Silent:
     def contexts_evicted(self, count: int) -> None: ...
     def contexts_kept(self, count: int, table: int, state: int) -> None: ...
     def sessions(self, model: str, change: int, nbytes: int) -> None: ...
+    def blocks(self, model: str, change: int) -> None: ...
 
 
 SILENT: Observer = _Silent()

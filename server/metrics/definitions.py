@@ -133,6 +133,11 @@ EXPOSED = (
         "Memory that the states of live sessions take.",
     ),
     Definition(
+        "foretoken_kv_blocks_free", "gauge", ("model",), "blocks",
+        "Blocks of keys and values that requests may take now, those kept for prompts that begin "
+        "alike among them; each worker's counted.",
+    ),
+    Definition(
         "foretoken_context_requests_total", "counter", ("model", "outcome"), "requests",
         "Training sets that were asked for: kept (hit), not kept (miss), or kept but computed anew "
         "(rebuilt).",

@@ -143,6 +143,10 @@ class Metrics:
         cell_of(self._cells, "foretoken_sessions_live", label)[0] += change
         cell_of(self._cells, "foretoken_sessions_bytes", label)[0] += change * nbytes
 
+    def blocks(self, model: str, change: int) -> None:
+        """So many more blocks of keys and values of the model are free now, or fewer."""
+        cell_of(self._cells, "foretoken_kv_blocks_free", self._model(model).label)[0] += change
+
     # -- the doors --------------------------------------------------------------------------------
 
     def rpc(self, method: str, model: str, code: str, seconds: float, encode: float) -> None:

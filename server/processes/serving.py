@@ -9,6 +9,7 @@ from pathlib import Path
 from foretoken.server.admin import Admin
 from foretoken.server.doors.curves import curves
 from foretoken.server.doors.embeddings import embeddings
+from foretoken.server.doors.generation import generation
 from foretoken.server.doors.health import Health
 from foretoken.server.doors.http import HttpDoor
 from foretoken.server.doors.listen import listen
@@ -93,6 +94,7 @@ class Serving:
             tabular(self._plane, self._settings),
             sequences(self._plane, self._settings),
             embeddings(self._plane, self._settings),
+            generation(self._plane, self._admin, self._settings),
             registry(self._admin, self._settings.data_dir),
         ]
         return [*services, *reflection(services)]

@@ -11,7 +11,14 @@ import pytest
 
 from benchmarks.load.peers import ABSENT, TRITON
 from foretoken import AsyncClient, Client
-from foretoken.client import AsyncSession, AsyncWatch, Session, Watch
+from foretoken.client import (
+    AsyncGenerating,
+    AsyncSession,
+    AsyncWatch,
+    Generating,
+    Session,
+    Watch,
+)
 
 ROOT = Path(__file__).parents[2]
 ALLOWED = {"grpc", "google", "numpy", "foretoken", "typing_extensions"}
@@ -85,6 +92,7 @@ def test_grpc_protobuf_and_numpy_are_enough(server):
         "foretoken.embeddings",
         "foretoken.errors",
         "foretoken.estimators",
+        "foretoken.generated",
         "foretoken.normalise",
         "foretoken.posterior",
         "foretoken.proto",
@@ -108,7 +116,13 @@ def test_tritonclient_shares_the_process(server, order):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [(Client, AsyncClient), (Session, AsyncSession), (Watch, AsyncWatch)]
+    ("one", "other"),
+    [
+        (Client, AsyncClient),
+        (Generating, AsyncGenerating),
+        (Session, AsyncSession),
+        (Watch, AsyncWatch),
+    ],
 )
 def test_both_clients_take_the_same(one, other):
     def public(kind):

@@ -5,7 +5,7 @@ Letters: B prompts, T new tokens (padded), S tokens seen before (padded), W widt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,12 @@ class Predict:
                 return GenerationReply(tuple(chosen), "stop")
             graph, new = "decode", np.array([token.id])
         return GenerationReply(tuple(chosen), "length")
+
+    def tokens(self, text: str) -> tuple[int, ...]:
+        return tuple(ord(letter) - 97 for letter in text)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        return "".join(chr(97 + token) for token in tokens)
 
 
 def likeliest(logits: Array) -> Token:

@@ -114,10 +114,18 @@ TABLES_COMMAND = (
 TABLES_PYTHON = """classifier = TabularClassifier("{model}", server={server}).fit(X, y)
 print(classifier.predict(X_test), classifier.predict_proba(X_test))"""
 
+PROMPTS_COMMAND = (
+    'foretoken{options} generate {model} "what to continue" --max-tokens 32 --server {grpc}'
+)
+PROMPTS_PYTHON = """with {client} as client:
+    for token in client.generate("{model}", "what to continue", max_tokens=32):
+        print(token.text, end="", flush=True)"""
+
 USES = {  # by task: the class in Python, and templates of a command and of a script
     "curve": ("CurveExtrapolator", CURVES_COMMAND, CURVES_PYTHON),
     "text": ("Embedder", TEXTS_COMMAND, TEXTS_PYTHON),
     "tabular": ("TabularClassifier", TABLES_COMMAND, TABLES_PYTHON),
+    "generation": ("Client", PROMPTS_COMMAND, PROMPTS_PYTHON),
 }
 
 TABLE = """<div class="wide"><table>
@@ -206,12 +214,15 @@ def _examples(overview: Overview) -> str:
     given = {
         "grpc": grpc,
         "options": " --ca ca.pem" if secure else "",
+        "client": f'Client("{grpc}", ca="ca.pem")' if secure else f'Client("{grpc}")',
         "server": f'Client("{grpc}", ca="ca.pem")' if secure else f'"{grpc}"',
     }
     shown = [(*USES[task], firsts[task]) for task in USES if task in firsts]
     return EXAMPLES.format(
         commands="\n".join(command.format(model=name, **given) for _, command, _, name in shown),
-        imported=", ".join(["Client"] * secure + [imported for imported, *_ in shown]),
+        imported=", ".join(
+            dict.fromkeys(["Client"] * secure + [imported for imported, *_ in shown])
+        ),
         python="\n\n".join(python.format(model=name, **given) for _, _, python, name in shown),
         model=shown[0][3],
         grpc=grpc,

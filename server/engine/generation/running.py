@@ -48,13 +48,18 @@ class Running:
     Args:
         generator: that runs.
         host: has work done in a thread of those that compute.
+        free: is told how many blocks are free, after every slice of turns.
     """
 
     def __init__(
-        self, generator: Generator, host: Callable[[Callable[[], Any]], Awaitable[Any]]
+        self,
+        generator: Generator,
+        host: Callable[[Callable[[], Any]], Awaitable[Any]],
+        free: Callable[[int], None] = lambda _count: None,
     ) -> None:
         self.generator = generator
         self._host = host
+        self._free = free
         self._arriving: list[_Asked] = []
         self._leaving: list[_Asked] = []
         self._inside: dict[Decoding, _Asked] = {}  # the threads' own
@@ -108,6 +113,7 @@ class Running:
                     asked.fail(gone)
                 self._inside.clear()
                 return
+            self._free(self.generator.blocks.free)
             for asked, what in events:
                 self._tell(asked, what)
 

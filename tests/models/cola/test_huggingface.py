@@ -148,6 +148,7 @@ def test_generation_and_chat_are_kept(llama, tmp_path):
         "eos_token": "</s>",
     }
     assert config["positions"] == 50
+    assert config["num_layers"] == config["shape"]["layers"]
     assert {f.name for f in fields(ColaConfig)} <= set(config)
     kept = load_file(tmp_path / "out" / WEIGHTS)["tokenizer.json"]
     assert bytes(kept.tolist()) == (llama / "tokenizer.json").read_bytes()

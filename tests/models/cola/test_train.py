@@ -59,6 +59,7 @@ def test_the_loss_falls_and_the_artefact_says_how(tmp_path, arm):
     assert artefact.training["settings"]["arm"] == arm
     assert artefact.training["stored"] == "float32"
     assert artefact.config["generation"] == {"ends": [EOS], "sample": False}
+    assert artefact.config["num_layers"] == 3
     assert artefact.training["held_out"] == result.figures
     assert {"accuracy", "add_2x2", "mod97_1", "hop_1", "hop_2"} == set(result.figures)
     loaded = ColaModel(ColaConfig.of(artefact.config))

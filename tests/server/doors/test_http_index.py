@@ -111,6 +111,19 @@ def test_the_index_tells_how_to_embed_texts():
     assert "from foretoken import Embedder, TabularClassifier\n" in text
 
 
+def test_the_index_tells_how_to_continue_prompts():
+    shown = Shown(1, ("champion",), loaded=True)
+    chains = Listed("sums", "generation", "generative", "what it does", True, (shown,), 0)
+    plain = Overview("0.1.0", 1.0, False, "here:1", "here:2", (chains,), False)
+    text = html.unescape(rendered(plain))
+    assert 'foretoken generate sums "what to continue" --max-tokens 32 --server here:1' in text
+    assert "from foretoken import Client\n" in text
+    assert 'with Client("here:1") as client:\n    for token in client.generate("sums",' in text
+    secure = html.unescape(rendered(dataclasses.replace(plain, secure=True)))
+    assert "from foretoken import Client\n" in secure
+    assert 'with Client("here:1", ca="ca.pem") as client:' in secure
+
+
 def test_the_index_shows_few_versions_and_those_that_aliases_point_at():
     versions = [version("lcpfn", n, *(["champion"] if n == 2 else [])) for n in range(1, 20)]
     text = page(shelf=Shelf(*versions)).text

@@ -1,0 +1,1 @@
+"""What depth adaptation buys: problems, searches with their controls, menus, and pictures."""
