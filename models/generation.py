@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foretoken.errors import InvalidInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Layered", "Reader", "Sampling"]
+__all__ = ["Chat", "Continuation", "Layered", "Reader", "Sampling"]
 
 SEEDS = 1 << 64
 
@@ -75,6 +75,29 @@ class Sampling:
         known = {**neutral, "repetition_penalty": 1.0, **defaults}
         left = [f.name for f in fields(self) if getattr(self, f.name) is None]
         return replace(self, **{name: known[name] for name in left})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation that the model's own template makes a prompt of, up to where it answers.
+
+    Args:
+        messages: what JSON can say; each has a "role", and what else the template reads.
+        variables: of the template beside the messages, by name.
+
+    Raises:
+        InvalidInput: there are no messages, or one has no role.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise InvalidInput("messages must not be empty; give at least one")
+        for i, message in enumerate(self.messages):
+            if not isinstance(message.get("role"), str) or not message["role"]:
+                raise InvalidInput(f"message {i} has no role, such as 'user'")
 
 
 class Reader(Protocol):

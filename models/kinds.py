@@ -92,3 +92,6 @@ class Generative(Protocol):
 
     def start(self) -> Arrays:
         """The state before the first token, each array [1, ...]; of one without graphs, none."""
+
+    def piece(self, token: int) -> str | None:
+        """A token's own text; None if it has none, since it is only part of a character."""

@@ -18,7 +18,7 @@ import numpy as np
 from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput, InvalidType
 from foretoken.models.contract import Array
-from foretoken.models.generation import Sampling
+from foretoken.models.generation import Chat, Sampling
 
 LOGPROBS, STOPS = 20, 16  # at most
 HORIZON = 100  # points of a curve, seen and predicted, unless twice what was seen is more
@@ -376,8 +376,8 @@ class GenerationRequest:
     """A prompt to continue.
 
     Args:
-        prompt: a text, or token ids, int [T].
-        max_tokens: stop after that many.
+        prompt: a text, token ids, int [T], or a conversation.
+        max_tokens: stop after that many; None: after as many as the model has positions for.
         sampling: how tokens are drawn.
         chain: indices of the layers to run, in order, repeats allowed; the default is all.
         stop: texts before which the answer ends.
@@ -385,8 +385,8 @@ class GenerationRequest:
         logprobs: how many of the likeliest tokens to tell beside each that was chosen.
     """
 
-    prompt: str | Array
-    max_tokens: int
+    prompt: str | Array | Chat
+    max_tokens: int | None
     sampling: Sampling = field(default_factory=Sampling)
     chain: tuple[int, ...] | None = None
     stop: tuple[str, ...] = ()
@@ -396,15 +396,19 @@ class GenerationRequest:
     def __post_init__(self) -> None:
         if isinstance(self.prompt, str):
             expect_unicode((self.prompt,), "the prompt")
-        elif self.prompt.ndim != 1 or self.prompt.size == 0 or self.prompt.dtype.kind not in "iu":
+        elif not isinstance(self.prompt, Chat) and not _are_tokens(self.prompt):
             raise InvalidInput("prompt must be a text or a list of at least one token")
-        if self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < 1:
             raise InvalidInput(f"max_tokens must be at least 1, not {self.max_tokens}")
         if not 0 <= self.logprobs <= LOGPROBS:
             raise InvalidInput(f"logprobs is 0 to {LOGPROBS}, not {self.logprobs}")
         if "" in self.stop or len(self.stop) > STOPS:
             raise InvalidInput(f"stop holds at most {STOPS} texts, none of them empty")
         expect_unicode(self.stop, "stop")
+
+
+def _are_tokens(ids: Array) -> bool:
+    return ids.ndim == 1 and ids.size > 0 and ids.dtype.kind in "iu"
 
 
 @dataclass(frozen=True)
@@ -416,12 +420,14 @@ class Token:
         text: what is certain once it has come, which may be nothing yet, or more than its own.
         logprob: log-softmax of the raw logits, nats.
         likeliest: the likeliest tokens and their ``logprob``, as many as were asked for.
+        finish: why the answer ends with it, as of the reply; empty: it goes on.
     """
 
     id: int
     text: str
     logprob: float
     likeliest: tuple[tuple[int, float], ...] = ()
+    finish: str = ""
 
 
 @dataclass(frozen=True)
@@ -434,6 +440,8 @@ class GenerationReply:
         chain: that was run.
         prompt: tokens of the prompt.
         reused: tokens of the prompt whose keys and values were there already.
+        layers: that were run, each token counted; what is computed again counts again.
+        waited: seconds without room for keys and values.
     """
 
     tokens: tuple[Token, ...]
@@ -441,6 +449,8 @@ class GenerationReply:
     chain: tuple[int, ...] = ()
     prompt: int = 0
     reused: int = 0
+    layers: int = 0
+    waited: float = field(default=0.0, compare=False)
 
     @property
     def text(self) -> str:

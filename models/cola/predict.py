@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from foretoken.errors import DataLoss, InvalidInput
 from foretoken.models.cola.chains import Chain, expect_chain, full
-from foretoken.models.contract import Arrays, Config, Steps
-from foretoken.models.generation import Continuation, Reader
-from foretoken.models.layers.texts.reading import TextReader, Unread
-from foretoken.models.layers.texts.tokens import FILE
+from foretoken.models.contract import Arrays, Config, Host, Steps
+from foretoken.models.generation import Chat, Continuation, Reader
+from foretoken.models.layers.texts.reading import TextReader, Unread, piece
+from foretoken.models.layers.texts.tokens import ALONE, FILE
 from foretoken.models.tasks import GenerationRequest
+
+if TYPE_CHECKING:
+    from foretoken.models.layers.texts.chat import ChatTemplate
 
 __all__ = ["ColaPredictor"]
 
+SPECIAL = ("bos_token", "eos_token")  # whose texts templates may name
 STRETCH = 4  # layers of the longest chain, as a multiple of the model's
 _NUMBERS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
@@ -40,6 +45,7 @@ class ColaPredictor:
         # As transformers: without leave to sample, the other numbers are not the model's own.
         own = {"temperature": 1.0} | {n: said[n] for n in _NUMBERS if n in said}
         self._defaults = own if said["sample"] else {}
+        self._said: Mapping[str, str] | None = config["chat"]
         self._tokenizer: Any = None
         if config["tokenizer"]:
             # Imported here: only versions that bring a tokenizer need the package.
@@ -61,27 +67,47 @@ class ColaPredictor:
                 answer are longer than it.
         """
         del state
+        if isinstance(request.prompt, Chat) or len(request.prompt) > ALONE:
+            return (yield (yield Host(partial(self.continuation, request))))
         return (yield self.continuation(request))
 
     def continuation(self, request: GenerationRequest) -> Continuation:
         """What a request asks for; errors as for ``predict``."""
         ids = self._ids(request)
-        if (whole := len(ids) + request.max_tokens) > self._positions:
+        most = request.max_tokens or max(1, self._positions - len(ids))
+        if (whole := len(ids) + most) > self._positions:
             raise InvalidInput(
-                f"a prompt of {len(ids)} tokens and an answer of {request.max_tokens} come to "
-                f"{whole}; this model has positions for {self._positions}"
+                f"a prompt of {len(ids)} tokens and an answer of {most} come to {whole}; this "
+                f"model has positions for {self._positions}"
             )
         for end in request.ends:
             self._expect_token("ends", end)
         return Continuation(
             ids=ids,
             chain=self._chain(request),
-            most=request.max_tokens,
+            most=most,
             sampling=request.sampling.over(self._defaults),
             ends=self._ends | set(request.ends),
             reader=self._reader(ids, request.stop),
             logprobs=request.logprobs,
         )
+
+    def piece(self, token: int) -> str | None:
+        """See ``kinds.Generative``."""
+        if self._tokenizer is None:
+            return None
+        return piece(partial(self._tokenizer.decode, skip_special_tokens=False), token)
+
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        """Read when it is first asked for: without it, texts are continued all the same."""
+        from foretoken.models.layers.texts.chat import ChatTemplate  # noqa: PLC0415
+
+        if self._said is None:
+            raise InvalidInput(
+                "this model has no chat template; give the prompt as one text, or as token ids"
+            )
+        return ChatTemplate(self._said["template"], {n: self._said[n] for n in SPECIAL})
 
     def _chain(self, request: GenerationRequest) -> Chain:
         if request.chain is None:
@@ -89,15 +115,18 @@ class ColaPredictor:
         return expect_chain(request.chain, self._layers, STRETCH * self._layers)
 
     def _ids(self, request: GenerationRequest) -> tuple[int, ...]:
-        if not isinstance(request.prompt, str):
-            ids = tuple(int(i) for i in request.prompt)
+        prompt, chat = request.prompt, isinstance(request.prompt, Chat)
+        if not isinstance(prompt, (str, Chat)):
+            ids = tuple(int(i) for i in prompt)
             for i in ids:
                 self._expect_token("the prompt", i)
             return ids
         if self._tokenizer is None:
             raise InvalidInput("this model has no tokenizer; give the prompt as token ids")
+        text = self._template.prompt(prompt) if isinstance(prompt, Chat) else prompt
         try:
-            found: list[int] = self._tokenizer.encode(request.prompt).ids
+            # A template's text has its special tokens already.
+            found: list[int] = self._tokenizer.encode(text, add_special_tokens=not chat).ids
         except Exception as e:  # the package has no class of its own for what has no token
             raise InvalidInput(f"the prompt cannot be told in this model's tokens: {e}") from e
         if not found:

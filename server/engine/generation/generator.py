@@ -127,6 +127,7 @@ class Generator:
         for one in batch:
             self._publish(one)
             one.at += 1
+            one.layers += one.count
         return []
 
     def run(self) -> Iterator[tuple[Decoding, Token]]:
@@ -167,7 +168,7 @@ class Generator:
             text = one.work.reader.read(said, last=length or ended)
             stopped = ended or one.work.reader.stopped
             one.finish = "stop" if stopped else "length" if length else ""
-            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest)
+            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest, one.finish)
             one.answer.append(token)
             heard.append((one, token))
             if one.finish:
