@@ -91,7 +91,10 @@ class Answering:
         from foretoken.server.engine.generation.running import Running  # noqa: PLC0415
 
         if loaded not in self._running:
-            self._running[loaded] = Running(loaded.generator, self._batcher.host)
+            name = loaded.version.name
+            self._running[loaded] = Running(
+                loaded.generator, self._batcher.host, self._observer, name
+            )
         return self._running[loaded].generate
 
     async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:

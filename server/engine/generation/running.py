@@ -14,6 +14,7 @@ from foretoken.models.generation import Continuation
 from foretoken.models.tasks import GenerationReply, Token
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.generator import Generator
+from foretoken.server.engine.observer import SILENT, Observer
 from foretoken.server.terms import Terms
 
 __all__ = ["Running"]
@@ -29,6 +30,7 @@ class _Asked:
     owner: str
     emit: Callable[[Token], None]
     done: asyncio.Future[GenerationReply]
+    last: float  # when it was asked for, or had its last token, as time.monotonic says it
     one: Decoding | None = None  # as the generator knows it; the threads' own
 
     def fail(self, error: BaseException) -> None:
@@ -48,12 +50,21 @@ class Running:
     Args:
         generator: that runs.
         host: has work done in a thread of those that compute.
+        observer: hears of tokens and blocks.
+        model: as the observer knows it.
     """
 
     def __init__(
-        self, generator: Generator, host: Callable[[Callable[[], Any]], Awaitable[Any]]
+        self,
+        generator: Generator,
+        host: Callable[[Callable[[], Any]], Awaitable[Any]],
+        observer: Observer = SILENT,
+        model: str = "",
     ) -> None:
         self.generator = generator
+        self._observer = observer
+        self._model = model
+        self._preempted = 0  # of which the observer has heard
         self._host = host
         self._arriving: list[_Asked] = []
         self._leaving: list[_Asked] = []
@@ -76,7 +87,7 @@ class Running:
             InternalError: the model failed.
         """
         done: asyncio.Future[GenerationReply] = asyncio.get_running_loop().create_future()
-        asked = _Asked(work, terms.caller.tenant or "", emit, done)
+        asked = _Asked(work, terms.caller.tenant or "", emit, done, time.monotonic())
         self._arriving.append(asked)
         self._wake()
         try:
@@ -107,8 +118,24 @@ class Running:
                     asked.fail(gone)
                 self._inside.clear()
                 return
+            self._count(events)
             for asked, what in events:
                 self._tell(asked, what)
+
+    def _count(self, events: Sequence[_Event]) -> None:
+        observer, now = self._observer, time.monotonic()
+        observer.blocks_free(self.generator, self.generator.blocks.free)
+        if more := self.generator.admission.preempted - self._preempted:
+            observer.preempted(self._model, more)
+            self._preempted += more
+        for asked, what in events:
+            if isinstance(what, Token) and (one := asked.one) is not None:
+                if what is one.answer[0]:
+                    reused = one.reused or 0
+                    observer.first_token(self._model, now - asked.last, len(one.work.ids), reused)
+                else:
+                    observer.next_token(self._model, now - asked.last)
+                asked.last = now
 
     def _tell(self, asked: _Asked, what: Token | ForetokenError) -> None:
         if isinstance(what, ForetokenError):
