@@ -155,7 +155,7 @@ class Metrics:
             self._pools[pool] = PoolCounts(self._cells, self._model(model).label, blocks)
 
     def blocks_free(self, pool: Hashable, blocks: int) -> None:
-        """So many of a pool's blocks are free now; of one that is no longer held, nothing counts."""
+        """So many of a pool's blocks are free now; one that is no longer held does not count."""
         if (counts := self._pools.get(pool)) is not None:
             counts.free(blocks)
 

@@ -1,9 +1,9 @@
 """Chat templates: from conversations to the texts of prompts, in Jinja's sandbox.
 
 What templates find is what transformers' ``apply_chat_template`` gives them: trimmed blocks, loops
-that may break, ``raise_exception``, ``strftime_now``, ``tojson`` that leaves HTML alone, and the tag
-``generation``. They cannot reach Python or change what they are given. Their time and the text that
-they write are bounded; the memory that a single operation takes is not.
+that may break, ``raise_exception``, ``strftime_now``, ``tojson`` that leaves HTML alone, and the
+tag ``generation``. They cannot reach Python or change what they are given. Their time and the text
+that they write are bounded; the memory that a single operation takes is not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, Template, nodes, pass_context
+from jinja2 import Template, nodes, pass_context
 from jinja2.exceptions import TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
@@ -117,7 +117,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
 class _Marked(Extension):
     """``{% generation %}``, which marks what an assistant said, for training."""
 
-    tags = frozenset(("generation",))
+    tags = {"generation"}  # noqa: RUF012  (as jinja2 declares it)
 
     def parse(self, parser: Parser) -> list[nodes.Node]:
         """See ``Extension.parse``."""
@@ -136,15 +136,17 @@ def _compiled(source: str) -> Template:
     environment.filters["tojson"] = _tojson
     environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
     tree = environment.parse(source)
-    for kind in (nodes.For, nodes.Macro, nodes.CallBlock):
-        for node in list(tree.find_all(kind)):
+    for node in list(tree.find_all(nodes.Stmt)):
+        if isinstance(node, (nodes.For, nodes.Macro, nodes.CallBlock)):
             node.body.insert(0, _turn(node.lineno))
-    return Template.from_code(environment, environment.compile(tree), environment.make_globals(None))
+    return Template.from_code(
+        environment, environment.compile(tree), environment.make_globals(None)
+    )
 
 
 def _turn(line: int) -> nodes.Stmt:
     call = nodes.Call(nodes.EnvironmentAttribute("turn"), [], [], None, None)
-    return nodes.ExprStmt(call).set_lineno(line)
+    return nodes.ExprStmt(call, lineno=line)
 
 
 @pass_context
