@@ -57,6 +57,7 @@ async def test_metadata_tells_the_tensors(registry):
         assert [list(t.shape) for t in (*told.inputs, *told.outputs)] == [[-1]] * 8
         assert [t.name for t in told.outputs] == ["text_output", "output_ids", "logprobs"]
         assert told.properties["task"] == "generation"
+        assert told.properties["limits.text_bytes"] == str(4 << 20)
         made = (await stub.ModelConfig(oip.ModelConfigRequest(name="sums"))).config
         assert all(each.optional for each in made.input)
         assert [each.data_type for each in made.output] == [
