@@ -441,7 +441,6 @@ class GenerationReply:
         prompt: tokens of the prompt.
         reused: tokens of the prompt whose keys and values were there already.
         layers: that were run, each token counted; what is computed again counts again.
-        waited: seconds without room for keys and values.
     """
 
     tokens: tuple[Token, ...]
@@ -450,7 +449,6 @@ class GenerationReply:
     prompt: int = 0
     reused: int = 0
     layers: int = 0
-    waited: float = field(default=0.0, compare=False)
 
     @property
     def text(self) -> str:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from foretoken.models.contract import Steps
-from foretoken.models.tasks import Task
+from foretoken.models.generation import Continuation
+from foretoken.models.tasks import GenerationReply, Task, Token
 from foretoken.server.answers import Answers
 from foretoken.server.contexts.contexts import Seat
 from foretoken.server.engine.batcher import Batcher
@@ -69,10 +70,14 @@ class Answering:
             else:
                 predict = loaded.predictor.predict
                 steps = [predict(seat.request, seat.context) for seat in seats]
-                generate = self._generate(loaded)
+                spent: list[tuple[float, float]] = []
+                generate = self._generate(loaded, spent)
                 fits = generate is None and any(seat.context is None for seat in seats)
                 batcher = self._hands(loaded, fits=fits)
                 replies = await drive(steps, loaded.lanes, batcher, terms, emit, times, generate)
+                queued, ran = max(spent, key=sum, default=(0.0, 0.0))
+                times.queue += queued
+                times.compute += ran
         except BaseException as e:
             error = type(e).__name__
             raise
@@ -83,8 +88,13 @@ class Answering:
             )
         return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
 
-    def _generate(self, loaded: Loaded) -> Generate | None:
-        """What continues tokens by a version's layers, if it has a generator."""
+    def _generate(self, loaded: Loaded, spent: list[tuple[float, float]]) -> Generate | None:
+        """What continues tokens by a version's layers, if it has a generator.
+
+        Args:
+            loaded: the version.
+            spent: gets the seconds of each answer, without room and with it.
+        """
         if loaded.generator is None:
             return None
         # Imported late: it imports torch, which such a version has brought already.
@@ -95,7 +105,17 @@ class Answering:
             self._running[loaded] = Running(
                 loaded.generator, self._batcher.host, self._observer, name
             )
-        return self._running[loaded].generate
+        running = self._running[loaded]
+
+        async def generate(
+            work: Continuation, tell: Callable[[Token], None], terms: Terms
+        ) -> GenerationReply:
+            began, waits = time.monotonic(), [0.0]
+            reply = await running.generate(work, tell, terms, waits.append)
+            spent.append((waits[-1], time.monotonic() - began - waits[-1]))
+            return reply
+
+        return generate
 
     async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
         """What ``steps``, which fit a training set, return."""

@@ -98,13 +98,10 @@ async def drive(
             answers = iter(await _answer(calls, lanes, batcher, terms, times, first=first))
             sent = {i: [next(answers) for _ in asked] for i, asked in waiting.items()}
             sent |= {i: await batcher.host(asked.work) for i, asked in working.items()}
-            spent: list[tuple[float, float]] = []
             continued = [
-                _continued(c, generate, partial(emit, i), terms, spent)
-                for i, c in generating.items()
+                _continued(c, generate, partial(emit, i), terms) for i, c in generating.items()
             ]
             sent |= dict(zip(generating, await _side_by_side(continued), strict=True))
-            _add(times, spent)
             first, turn = first and not calls, time.monotonic()
     finally:
         for each in steps:
@@ -130,9 +127,7 @@ async def _drive_one(
                 outputs = await batcher.host(asked.work)
                 continue
             if isinstance(asked, Continuation):
-                spent: list[tuple[float, float]] = []
-                outputs = await _continued(asked, generate, heard, terms, spent)
-                _add(times, spent)
+                outputs = await _continued(asked, generate, heard, terms)
                 continue
             outputs = await _answer(asked, lanes, batcher, terms, times, first=first)
             first = False
@@ -215,31 +210,18 @@ async def _answer(
         await on(calls[0].graph)
     else:
         await _side_by_side([on(name) for name in names])
-    _add(times, spent)
+    slowest = max(spent, key=sum)
+    times.queue += slowest[0]
+    times.compute += slowest[1]
     return answers
 
 
 async def _continued(
-    work: Continuation,
-    generate: Generate | None,
-    emit: Callable[[Token], None],
-    terms: Terms,
-    spent: list[tuple[float, float]],
+    work: Continuation, generate: Generate | None, emit: Callable[[Token], None], terms: Terms
 ) -> GenerationReply:
-    """The reply; ``spent`` gets its seconds without room, and with it."""
     if generate is None:
         raise InternalError("a predictor continues tokens; its model was loaded to run graphs")
-    began = time.monotonic()
-    reply = await generate(work, emit, terms)
-    spent.append((reply.waited, time.monotonic() - began - reply.waited))
-    return reply
-
-
-def _add(times: Times, spent: Sequence[tuple[float, float]]) -> None:
-    """Count a round: its slowest part."""
-    queued, ran = max(spent, key=sum, default=(0.0, 0.0))
-    times.queue += queued
-    times.compute += ran
+    return await generate(work, emit, terms)
 
 
 async def _side_by_side(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:

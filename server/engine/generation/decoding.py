@@ -83,7 +83,6 @@ class Decoding:
             len(work.ids),
             self.reused or 0,
             self.layers,
-            self.idle,
         )
 
     def clear(self) -> None:

@@ -72,7 +72,11 @@ class Running:
         self._task: asyncio.Task[None] | None = None
 
     async def generate(
-        self, work: Continuation, emit: Callable[[Token], None], terms: Terms
+        self,
+        work: Continuation,
+        emit: Callable[[Token], None],
+        terms: Terms,
+        waited: Callable[[float], None] = lambda _seconds: None,
     ) -> GenerationReply:
         """Continue tokens; cancelling it takes the request out.
 
@@ -80,6 +84,7 @@ class Running:
             work: what to continue.
             emit: is told every token as it comes.
             terms: of the request; prefixes are shared within a tenant.
+            waited: is told, once it is answered, for how many seconds it had no blocks.
 
         Raises:
             Unsupported, Overloaded: as ``Generator.add``.
@@ -92,7 +97,10 @@ class Running:
         self._wake()
         try:
             async with asyncio.timeout(None if terms.left == float("inf") else terms.left):
-                return await done
+                reply = await done
+            if asked.one is not None:
+                waited(asked.one.idle)
+            return reply
         except TimeoutError as e:
             raise DeadlineExceeded("the deadline passed before the answer was there") from e
         finally:
