@@ -146,7 +146,7 @@ def test_workers_blocks_add_up_and_end_with_them_but_tokens_remain(tmp_path):
 def test_counting_a_token_costs_next_to_nothing():
     counted = Metrics()
     counted.first_token("sums", 0.1, 7, 3)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(10_000):
         counted.next_token("sums", 0.01)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

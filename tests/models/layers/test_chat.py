@@ -189,7 +189,7 @@ def test_time_and_text_are_bounded(text, told):
     began = time.monotonic()
     with pytest.raises(InvalidInput, match=told):
         said(text, USER)
-    assert time.monotonic() - began < 2 * SECONDS + 1
+    assert time.monotonic() - began < 10 * SECONDS
 
 
 def test_conversations_are_left_as_they_were_and_share_nothing():

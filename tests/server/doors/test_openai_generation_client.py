@@ -135,7 +135,7 @@ async def test_the_asynchronous_client_that_leaves_frees_the_blocks(registry, op
         turn = generator.turn
 
         def late():
-            time.sleep(0.002)
+            time.sleep(0.005)
             return turn()
 
         generator.turn = late
@@ -155,7 +155,7 @@ async def test_the_asynchronous_client_that_leaves_frees_the_blocks(registry, op
         async with asyncio.timeout(10):
             while generator.blocks.free < generator.blocks.count:
                 await asyncio.sleep(0.005)
-        assert generator.turns - turns < 300
+        assert generator.turns - turns < 400
         await client.close()
 
 
@@ -190,7 +190,7 @@ def test_the_client_raises_what_it_would(registry, openai, fields, key, kind, pa
 
 def test_an_error_on_the_way_is_raised_by_the_client(registry, openai):
     async def answer():
-        async with port(registry, deadline=0.4) as running:
+        async with port(registry, deadline=2.0) as running:
             generator = (await running.plane.describe("sums")).generator
             turn = generator.turn
 
