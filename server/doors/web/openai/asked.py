@@ -14,7 +14,7 @@ from foretoken.models.tasks import STOPS, GenerationRequest
 from foretoken.server.doors.web.openai.bodies import flag, integer, model_of
 from foretoken.server.doors.web.openai.errors import BadField
 
-__all__ = ["NEUTRAL", "OURS", "THEIRS", "Asked", "asked_of"]
+__all__ = ["CHOICES", "MOST", "NEUTRAL", "OURS", "THEIRS", "Asked", "asked_of"]
 
 # Names of OpenAI's fields, and of those that are not OpenAI's.
 THEIRS = frozenset(

@@ -66,7 +66,6 @@ class Chats:
         given = said.get("messages")
         if not isinstance(given, list) or not given:
             raise BadField("messages", "messages is a list of at least one message")
-        self._limits.expect_few(len(given))
         messages = tuple(_message(i, each) for i, each in enumerate(given))
         sizes = [len(each["content"].encode("utf-8", "replace")) for each in messages]
         self._limits.expect_short(sizes, 0)

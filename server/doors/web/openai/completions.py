@@ -11,7 +11,7 @@ from foretoken.models.contract import Array
 from foretoken.models.tasks import LOGPROBS, Token
 from foretoken.server.doors.texts import TextLimits
 from foretoken.server.doors.web.openai import asked as fields
-from foretoken.server.doors.web.openai.asked import MOST, Asked, asked_of
+from foretoken.server.doors.web.openai.asked import CHOICES, MOST, Asked, asked_of
 from foretoken.server.doors.web.openai.bodies import (
     expect_known,
     integer,
@@ -59,7 +59,8 @@ class Completions:
         many = given if isinstance(given, list) else [given]
         if not many:
             raise BadField("prompt", f"{WHAT}; give at least one")
-        self._limits.expect_few(len(many))
+        if len(many) > CHOICES:
+            raise BadField("prompt", f"{len(many)} prompts are more than the {CHOICES} of one call")
         prompts = [self._prompt(each) for each in many]
         texts = [text for text in prompts if isinstance(text, str)]
         self._limits.expect_short([len(text.encode("utf-8", "replace")) for text in texts], 0)
