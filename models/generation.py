@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foretoken.errors import InvalidInput
@@ -21,7 +21,7 @@ from foretoken.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Keeping", "Layered", "Reader", "Sampling", "Together"]
+__all__ = ["Chat", "Continuation", "Keeping", "Layered", "Reader", "Sampling", "Together"]
 
 SEEDS = 1 << 64
 
@@ -77,6 +77,29 @@ class Sampling:
         known = {**neutral, "repetition_penalty": 1.0, **defaults}
         left = [f.name for f in fields(self) if getattr(self, f.name) is None]
         return replace(self, **{name: known[name] for name in left})  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation that the model's own template makes a prompt of, up to where it answers.
+
+    Args:
+        messages: what JSON can say; each has a "role", and what else the template reads.
+        variables: of the template beside the messages, by name.
+
+    Raises:
+        InvalidInput: there are no messages, or one has no role.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise InvalidInput("messages must not be empty; give at least one")
+        for i, message in enumerate(self.messages):
+            if not isinstance(message.get("role"), str) or not message["role"]:
+                raise InvalidInput(f"message {i} has no role, such as 'user'")
 
 
 class Reader(Protocol):

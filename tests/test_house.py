@@ -52,6 +52,7 @@ LATE = {
     "models/fastrp/walk.py": {"scipy"},  # the same
     "models/layers/hf/tokenizer.py": {"tokenizers"},  # of versions that bring a tokenizer
     "models/layers/hf/words.py": {"tokenizers"},  # of versions that bring a tokenizer
+    "models/layers/texts/chat.py": {"jinja2"},  # of versions that bring a chat template
     "models/static_encoder/distil.py": {"tokenizers"},  # to distil
     "models/static_encoder/pseudo.py": {"tokenizers"},  # the same
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
@@ -73,6 +74,7 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
+        ("foretoken.models.cola.predict", {"jinja2", "tokenizers", "torch"}),
         ("foretoken.models.fastrp.predict", {"scipy", "torch"}),
         ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),

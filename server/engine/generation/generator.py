@@ -128,6 +128,7 @@ class Generator:
             if not one.work.scored:
                 self._publish(one)
             one.at += 1
+            one.layers += one.count
         return []
 
     def run(self) -> Iterator[tuple[Decoding, Token | None]]:
@@ -170,7 +171,7 @@ class Generator:
             text = one.work.reader.read(said, last=length or ended)
             stopped = ended or one.work.reader.stopped
             one.finish = "stop" if stopped else "length" if length else ""
-            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest)
+            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest, one.finish)
             one.answer.append(token)
             heard.append((one, token))
             if one.finish:
