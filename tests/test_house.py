@@ -41,7 +41,12 @@ def _loaded_by(imported: str) -> list[str]:
 LATE = {
     "kernels/aaren/triton.py": {"triton"},  # on a GPU
     "kernels/context_attention/triton.py": {"triton"},
+    "kernels/decode_attention/triton.py": {"triton"},
     "kernels/delta_rule/triton.py": {"triton"},
+    "kernels/parts.py": {"triton"},  # kernels of attention
+    "kernels/rmsnorm/triton.py": {"triton"},
+    "kernels/rope/triton.py": {"triton"},
+    "kernels/swiglu/triton.py": {"triton"},
     "models/fastrp/projection.py": {"scipy"},  # models.fastrp.predict, to fit: sparse matrices
     "models/fastrp/walk.py": {"scipy"},  # the same
     "models/layers/hf/tokenizer.py": {"tokenizers"},  # of versions that bring a tokenizer
@@ -76,7 +81,11 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
         ("foretoken.models.layers.hf.tokenizer", {"torch", "transformers"}),
         ("foretoken.kernels.aaren", {"triton"}),
         ("foretoken.kernels.context_attention", {"triton"}),
+        ("foretoken.kernels.decode_attention", {"triton"}),
         ("foretoken.kernels.delta_rule", {"triton"}),
+        ("foretoken.kernels.rmsnorm", {"triton"}),
+        ("foretoken.kernels.rope", {"triton"}),
+        ("foretoken.kernels.swiglu", {"triton"}),
     ],
 )
 def test_what_a_family_needs_beyond_numpy_comes_late(imported, absent):

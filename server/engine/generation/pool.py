@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foretoken.server.engine.generation.attention import paged_attention
+from foretoken.kernels.decode_attention import decode_attention
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
 
@@ -98,7 +98,7 @@ class View:
             kept.flatten(0, 1).index_copy_(0, self._places, new.to(kept.dtype))
         out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
         for which, tables, seen in self._groups:
-            out[which] = paged_attention(q[which], pool.keys, pool.values, tables, seen)
+            out[which] = decode_attention(q[which], pool.keys, pool.values, tables, seen)
         return out
 
 
