@@ -40,9 +40,10 @@ def combined(mixed: Tensor, lse: Tensor, out: Tensor) -> None:
         out: [..., D] of LINES lines, contiguous.
     """
     S, lines, D = mixed.shape
+    most, width = triton.next_power_of_2(S), triton.next_power_of_2(D)
     _combine[(lines,)](
         mixed, lse, out, lines, D, S,
-        PARTS=triton.next_power_of_2(S), WIDTH=triton.next_power_of_2(D),
+        PARTS=most, WIDTH=width, num_warps=min(16, max(4, most * width // 2048)),
     )  # fmt: skip
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from foretoken.kernels.parts import combined, parts
 
-__all__ = ["decode_attention"]
+__all__ = ["decode_attention", "tile"]
 
 LOG2E = 1.4426950408889634
-KEYS = 64  # that a program reads at a time, from whatever blocks
+TILE = 1 << 14  # bytes of keys that a program reads at a time
 
 
 @triton.jit
@@ -125,14 +125,13 @@ def decode_attention(
         [B, T, H, D] in the dtype of values; products are added up in float32.
     """
     B, T, H, D = q.shape
-    size, K = keys.shape[1], keys.shape[2]
+    size, K, M = keys.shape[1], keys.shape[2], tables.shape[1]
     out = torch.empty(B, T, H, D, device=q.device, dtype=values.dtype)
     if not q.numel():
         return out
     G = H // K
-    rows = min(64, max(16, triton.next_power_of_2(G * T)))
-    row_blocks = triton.cdiv(G * T, rows)
-    blocks = triton.cdiv(tables.shape[1] * size, KEYS)
+    rows, some, width = tile(G * T, D, keys.dtype)
+    row_blocks, blocks = triton.cdiv(G * T, rows), triton.cdiv(M * size, some)
     per_part = triton.cdiv(blocks, S or parts(row_blocks * B * K, blocks, q.device))
     S = triton.cdiv(blocks, per_part)
     mixed, lse = out, out
@@ -142,12 +141,23 @@ def decode_attention(
     _attend[(row_blocks * S * B * K,)](
         q, keys, values, tables, seen, mixed, lse,
         *q.stride(), *keys.stride(), *values.stride(), *tables.stride(),
-        B, K, T, G, D, row_blocks, per_part * KEYS, S, D**-0.5 * LOG2E,
-        SIZE=size, ROWS=rows, KEYS=KEYS, WIDTH=max(16, triton.next_power_of_2(D)),
+        B, K, T, G, D, row_blocks, per_part * some, S, D**-0.5 * LOG2E,
+        SIZE=size, ROWS=rows, KEYS=some, WIDTH=width,
         PRECISION="tf32x3" if keys.dtype == torch.float32 else "tf32",
         WIDE=q.device.type == "cpu",  # Triton's interpreter has no products of bfloat16
-        num_warps=4, num_stages=2,
+        num_warps=8 if rows == 64 else 4, num_stages=2,
     )  # fmt: skip
     if S > 1:
         combined(mixed, lse, out)
     return out
+
+
+def tile(R: int, D: int, dtype: torch.dtype) -> tuple[int, int, int]:
+    """Rows, keys and numbers of each that a program holds: powers of 2, at least 16.
+
+    What they and the products of float32 take has to fit registers and shared memory.
+    """
+    width = max(16, triton.next_power_of_2(D))
+    keys = min(64, max(16, TILE // (width * dtype.itemsize)))
+    rows = min(keys, 128 // dtype.itemsize, max(16, triton.next_power_of_2(R)))
+    return rows, keys, width

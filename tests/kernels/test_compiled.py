@@ -6,6 +6,7 @@ import importlib
 import os
 
 import pytest
+import torch
 
 STATE = dict.fromkeys(("m_at", "u_at", "w_at", "m_to", "u_to", "w_to", "S_at", "S_to"), "*fp32")
 INDICES = dict.fromkeys(("slots_at", "length_at", "n_at", "tables_at", "places_at"), "*i64")
@@ -30,19 +31,46 @@ KERNELS: dict[tuple[str, str], dict[str, object]] = {
 }
 
 
+SHARED = 163 << 10  # bytes that a program may have on the least of these GPUs
+compiled = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") == "1", reason="Triton is to interpret"
+)
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="Triton is to interpret")
+@compiled
 @pytest.mark.parametrize("capability", [80, 90])
 @pytest.mark.parametrize(("inputs", "parts"), [("*fp32", NONE), ("*bf16", PART)])
 @pytest.mark.parametrize(("module", "name"), list(KERNELS))
 def test_a_kernel_compiles(module, name, inputs, parts, capability):
+    expect_compiled(module, name, inputs, KERNELS[module, name] | parts, capability)
+
+
+@pytest.mark.slow
+@compiled
+@pytest.mark.parametrize("D", [64, 128, 256])
+@pytest.mark.parametrize("R", [1, 1000])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_attention_holds_of_wide_heads_fits(dtype, R, D):
+    pytest.importorskip("triton", reason="there is no Triton on this platform")
+    from foretoken.kernels.decode_attention.triton import tile
+
+    rows, keys, width = tile(R, D, dtype)
+    inputs = "*fp32" if dtype == torch.float32 else "*bf16"
+    parts = ATTEND | {"SIZE": 16, "ROWS": rows, "KEYS": keys, "WIDTH": width}
+    made = expect_compiled("decode_attention.triton", "_attend", inputs, parts, 80)
+    assert made.metadata.shared <= SHARED
+
+
+def expect_compiled(module, name, inputs, constants, capability):
+    """The kernel, compiled for GPUs of a ``capability``."""
     triton = pytest.importorskip("triton", reason="there is no Triton on this platform")
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     kernel = getattr(importlib.import_module(f"foretoken.kernels.{module}"), name)
     # What a launch makes constants of: flags, and every integer that is 1.
-    constants = KERNELS[module, name] | parts | {"H": 1}
+    constants = constants | {"H": 1}
     signature, fixed = {}, {}
     for place, argument in enumerate(kernel.arg_names):
         if argument in constants:
@@ -55,3 +83,4 @@ def test_a_kernel_compiles(module, name, inputs, parts, capability):
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32))
     assert f".target sm_{capability}" in made.asm["ptx"]
     assert made.asm["cubin"]
+    return made
