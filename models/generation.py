@@ -10,6 +10,7 @@ values, D head width, V tokens of the vocabulary.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Protocol
@@ -19,7 +20,7 @@ from foretoken.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Layered", "Reader", "Sampling"]
+__all__ = ["Continuation", "Keeping", "Layered", "Reader", "Sampling"]
 
 SEEDS = 1 << 64
 
@@ -116,6 +117,18 @@ class Continuation:
     logprobs: int = 0
 
 
+class Keeping(ABC):
+    """Attention that keeps keys and values, and can turn keys as it does: one launch on a GPU."""
+
+    @abstractmethod
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
+
+    @abstractmethod
+    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The same for queries and keys that ``kernels.rope`` has yet to turn, by [N, D / 2]."""
+
+
 class Layered(Protocol):
     """A module whose layers are run one by one."""
 
@@ -139,7 +152,8 @@ class Layered(Protocol):
             index: of the layer.
             h: [N, W].
             positions: of each token in its request, int64 [N].
-            attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D].
+            attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D];
+                perhaps ``Keeping``.
 
         Returns:
             [N, W].

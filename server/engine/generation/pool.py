@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from foretoken.kernels.decode_attention import decode_attention
+from foretoken.kernels.rope import rotate_into_
+from foretoken.models.generation import Keeping
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
 
@@ -57,7 +59,7 @@ class Pool:
         return View(self, batch)
 
 
-class View:
+class View(Keeping):
     """Keeps a batch's new keys and values, and lets its tokens see all of theirs.
 
     Args:
@@ -96,6 +98,15 @@ class View:
         pool = self._pool
         for new, kept in ((k, pool.keys), (v, pool.values)):
             kept.flatten(0, 1).index_copy_(0, self._places, new.to(kept.dtype))
+        return self._seen(q)
+
+    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """See ``Keeping.turned``."""
+        pool = self._pool
+        return self._seen(rotate_into_(q, k, v, cos, sin, pool.keys, pool.values, self._places))
+
+    def _seen(self, q: Tensor) -> Tensor:
+        pool = self._pool
         out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
         for which, tables, seen in self._groups:
             out[which] = decode_attention(q[which], pool.keys, pool.values, tables, seen)

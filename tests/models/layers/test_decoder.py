@@ -18,7 +18,7 @@ from transformers.models.qwen2.modeling_qwen2 import (
 from foretoken.errors import InvalidInput
 from foretoken.kernels.rope import rotate
 from foretoken.models.layers.decoder import DecoderBlock, DecoderShape
-from foretoken.models.layers.gqa import attend
+from foretoken.models.layers.gqa import attend, causal
 from foretoken.models.layers.rmsnorm import RMSNorm
 from foretoken.models.layers.rope import angles, frequencies
 from foretoken.models.layers.swiglu import SwiGLU
@@ -142,3 +142,26 @@ def test_a_shape_that_is_none_is_refused(wrong):
 
     with pytest.raises(InvalidInput, match="not a decoder"):
         replace(SHAPE, **wrong)
+
+
+def test_a_block_compiles_whole_and_is_the_same():
+    """Kernels without gradients are no part of what is trained."""
+    block, h = DecoderBlock(SHAPE), torch.randn(2, 9, 24)
+    turn = angles(torch.arange(9), frequencies(8, 1e4))
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(h, *turn, causal), block(h, *turn, causal))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 0.002), (torch.bfloat16, 0.02)])
+def test_a_gpu_runs_a_block_by_kernels_as_a_cpu_does_without(dtype, bound):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    block, h = DecoderBlock(SHAPE), torch.randn(2, 9, 24)
+    turn = angles(torch.arange(9), frequencies(8, 1e4))
+    with torch.no_grad():
+        wanted = block(h, *turn, causal)
+        block.to("cuda", dtype)
+        made = block(h.to("cuda", dtype), *(each.cuda() for each in turn), causal)
+    assert made.dtype == dtype
+    assert (made.cpu() - wanted).norm() <= bound * wanted.norm()
