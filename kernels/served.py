@@ -15,7 +15,7 @@ def by_kernel(*tensors: Tensor) -> bool:
 
     Never in what torch traces, to compile or to export it: that holds the reference.
     """
-    if torch.compiler.is_compiling():
+    if not tensors[0].is_cuda or torch.compiler.is_compiling():
         return False
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return False
