@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from numpy.typing import NDArray
 
-from foretoken.models.generation import Continuation
+from foretoken.models.generation import Continuation, Together
 from foretoken.models.kinds import Kind as Kind  # noqa: PLC0414  (told on)
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Context:
 
 
 # Yields calls that may run together, is sent their outputs (and unkept writes); returns the reply.
-Steps = Generator[Sequence[Call] | Host | Emit | Continuation, Any, Any]
+Steps = Generator[Sequence[Call] | Host | Emit | Continuation | Together, Any, Any]
 
 
 class Predictor(Protocol):

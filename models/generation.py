@@ -1,7 +1,8 @@
 """What generative families and the engine say to each other where layers take the place of graphs.
 
-A family's predictor yields a ``Continuation``; the engine runs it layer by layer, in company with
-others, and sends back a ``tasks.GenerationReply``. The module is ``Layered``.
+A family's predictor yields a ``Continuation``, whose tokens are told as they come, or several
+``Together``; the engine runs them layer by layer, in company with others, and sends back a
+``tasks.GenerationReply`` for each, or a ``tasks.ScoreReply``. The module is ``Layered``.
 
 Letters: T tokens of a prompt, N tokens of a batch, W width, H heads of queries, K heads of keys and
 values, D head width, V tokens of the vocabulary.
@@ -13,14 +14,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from foretoken.errors import InvalidInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Keeping", "Layered", "Reader", "Sampling"]
+__all__ = ["Continuation", "Keeping", "Layered", "Reader", "Sampling", "Together"]
 
 SEEDS = 1 << 64
 
@@ -106,6 +107,8 @@ class Continuation:
         ends: tokens that end the answer, and are part of it without text.
         reader: of the answer, for this continuation alone.
         logprobs: how many of the likeliest tokens are told beside each that was chosen.
+        scored: that the prompt's own tokens are to be scored, in one pass that keeps nothing and
+            reads nothing that was kept, and none added.
     """
 
     ids: tuple[int, ...]
@@ -115,6 +118,14 @@ class Continuation:
     ends: frozenset[int]
     reader: Reader
     logprobs: int = 0
+    scored: bool = False
+
+
+@dataclass(frozen=True)
+class Together:
+    """Continuations whose replies are asked for, in order, and none of their tokens before."""
+
+    works: tuple[Continuation, ...]
 
 
 class Keeping(ABC):
@@ -125,7 +136,7 @@ class Keeping(ABC):
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
 
     @abstractmethod
-    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def unturned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """The same for queries and keys that ``kernels.rope`` has yet to turn, by [N, D / 2]."""
 
 
@@ -139,11 +150,14 @@ class Layered(Protocol):
     def embed(self, ids: Tensor) -> Tensor:
         """Tokens int64 [N] -> [N, W]."""
 
+    def turned(self, positions: Tensor) -> Any:
+        """What layers need to know of the tokens' positions in their requests, int64 [N]."""
+
     def layer(
         self,
         index: int,
         h: Tensor,
-        positions: Tensor,
+        turned: Any,
         attend: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> Tensor:
         """One layer on tokens of any requests.
@@ -151,7 +165,7 @@ class Layered(Protocol):
         Args:
             index: of the layer.
             h: [N, W].
-            positions: of each token in its request, int64 [N].
+            turned: of their positions.
             attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D];
                 perhaps ``Keeping``.
 

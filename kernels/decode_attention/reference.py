@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 __all__ = ["decode_attention"]
 
@@ -29,18 +30,21 @@ def decode_attention(
     Returns:
         [B, T, H, D], in the dtype of ``values``.
     """
-    B, T, H, D = q.shape
-    K, S = keys.shape[2], tables.shape[1] * keys.shape[1]
+    B, T, S = len(q), q.shape[1], tables.shape[1] * keys.shape[1]
     place = torch.arange(S, device=q.device)
-    last = seen[:, None] - T + torch.arange(T, device=q.device)  # that each query sees: [B, T]
+    beyond = place >= seen[:, None]
     # What lies beyond a row's end is whatever its last block held, which may be no number.
-    beyond = (place >= seen[:, None])[:, :, None, None]
-    k, v = (each[tables].flatten(1, 2).masked_fill_(beyond, 0.0) for each in (keys, values))
+    ends = beyond.nonzero(as_tuple=True)
+    k, v = (
+        each.index_select(0, tables.flatten()).view(B, S, *each.shape[2:])
+        for each in (keys, values)
+    )
+    k[ends] = 0.0
+    v[ends] = 0.0
+    last = seen[:, None] - T + torch.arange(T, device=q.device)  # that each query sees: [B, T]
     bias = torch.zeros(B, T, S, dtype=v.dtype, device=q.device)
     bias.masked_fill_(place > last[:, :, None], -torch.inf)
-    q, k, v = (each.to(v.dtype).transpose(1, 2) for each in (q, k, v))  # [B, H or K, T or S, D]
-    # The group's queries stand below each other: one product for each head of keys.
-    scores = q.reshape(B, K, H // K * T, D) @ k.transpose(-1, -2) * D**-0.5
-    shares = torch.softmax(scores.view(B, K, H // K, T, S) + bias[:, None, None], dim=-1)
-    mixed = shares.view(B, K, H // K * T, S) @ v
-    return mixed.view(B, H, T, D).transpose(1, 2)
+    q, k, v = (each.to(v.dtype).transpose(1, 2) for each in (q, k, v))
+    grouped = q.shape[1] != k.shape[1]
+    made = scaled_dot_product_attention(q, k, v, bias[:, None], enable_gqa=grouped)
+    return made.transpose(1, 2)

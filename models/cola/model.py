@@ -15,15 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
-from foretoken.models.cola.chains import full
 from foretoken.models.cola.packed import Packed
+from foretoken.models.depth.chains import full
 from foretoken.models.layers.decoder import Attend, DecoderBlock, DecoderShape
 from foretoken.models.layers.gqa import attend, causal
 from foretoken.models.layers.rmsnorm import RMSNorm
 from foretoken.models.layers.rope import angles, frequencies
 from foretoken.models.layers.texts.kept import KeptTokenizer
+from foretoken.models.layers.words import Words
 
 __all__ = ["Cache", "ColaConfig", "ColaModel"]
 
@@ -67,7 +67,7 @@ class ColaModel(nn.Module):
         super().__init__()
         self.config, s = config, config.shape
         self.layers, self.kv_heads, self.head_width = s.layers, s.kv_heads, s.head_width
-        self.words = nn.Embedding(s.vocab, s.width)
+        self.words = Words(s.vocab, s.width)
         self.blocks = nn.ModuleList(DecoderBlock(s) for _ in range(s.layers))
         self.norm = RMSNorm(s.width, s.eps)
         self.head = None if config.tied else nn.Linear(s.width, s.vocab, bias=False)
@@ -130,16 +130,20 @@ class ColaModel(nn.Module):
         h: Tensor = self.words(ids)
         return h
 
-    def layer(self, index: int, h: Tensor, positions: Tensor, attend: Attend) -> Tensor:
+    def turned(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of positions [N]; see ``foretoken.models.generation.Layered``."""
+        return angles(positions, self.frequencies)
+
+    def layer(self, index: int, h: Tensor, turned: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """One layer on tokens [N, W] of any rows; see ``foretoken.models.generation.Layered``."""
-        out: Tensor = self.blocks[index](h, *angles(positions, self.frequencies), attend)
+        out: Tensor = self.blocks[index](h, *turned, attend)
         return out
 
     def logits(self, h: Tensor) -> Tensor:
         """What follows every chain: [..., W] -> [..., V]."""
         h = self.norm(h)
-        table = self.words.weight if self.head is None else self.head.weight
-        return linear(h, table)
+        scores: Tensor = self.words.scores(h) if self.head is None else self.head(h)
+        return scores
 
 
 class _Seen:

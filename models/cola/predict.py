@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from foretoken.errors import DataLoss, InvalidInput
-from foretoken.models.cola.chains import Chain, expect_chain, full
-from foretoken.models.contract import Arrays, Config, Steps
-from foretoken.models.generation import Continuation, Reader
+from foretoken.models.contract import Array, Arrays, Config, Steps
+from foretoken.models.depth.chains import Chain, expect_chain, full
+from foretoken.models.generation import Continuation, Reader, Sampling
 from foretoken.models.layers.texts.reading import TextReader, Unread
 from foretoken.models.layers.texts.tokens import FILE
-from foretoken.models.tasks import GenerationRequest
+from foretoken.models.tasks import GenerationRequest, ScoreRequest
 
 __all__ = ["ColaPredictor"]
 
@@ -53,7 +53,7 @@ class ColaPredictor:
         """The state before the first token: none, since it lies in the engine's blocks."""
         return {}
 
-    def predict(self, request: GenerationRequest, state: Any = None) -> Steps:
+    def predict(self, request: GenerationRequest | ScoreRequest, state: Any = None) -> Steps:
         """See ``contract.Predictor.predict``.
 
         Raises:
@@ -61,11 +61,25 @@ class ColaPredictor:
                 answer are longer than it.
         """
         del state
+        if isinstance(request, ScoreRequest):
+            return (yield self.scoring(request))
         return (yield self.continuation(request))
+
+    def scoring(self, request: ScoreRequest) -> Continuation:
+        """What it takes to score tokens; errors as for ``predict``."""
+        ids = self._ids(request.prompt)
+        if not 2 <= len(ids) <= self._positions:
+            raise InvalidInput(
+                f"{len(ids)} tokens cannot be scored; 2 to {self._positions} can: the first has "
+                "none before it"
+            )
+        sampling = Sampling().over({})
+        chain = self._chain(request.chain)
+        return Continuation(ids, chain, 0, sampling, frozenset(), Unread(), scored=True)
 
     def continuation(self, request: GenerationRequest) -> Continuation:
         """What a request asks for; errors as for ``predict``."""
-        ids = self._ids(request)
+        ids = self._ids(request.prompt)
         if (whole := len(ids) + request.max_tokens) > self._positions:
             raise InvalidInput(
                 f"a prompt of {len(ids)} tokens and an answer of {request.max_tokens} come to "
@@ -75,7 +89,7 @@ class ColaPredictor:
             self._expect_token("ends", end)
         return Continuation(
             ids=ids,
-            chain=self._chain(request),
+            chain=self._chain(request.chain),
             most=request.max_tokens,
             sampling=request.sampling.over(self._defaults),
             ends=self._ends | set(request.ends),
@@ -83,21 +97,21 @@ class ColaPredictor:
             logprobs=request.logprobs,
         )
 
-    def _chain(self, request: GenerationRequest) -> Chain:
-        if request.chain is None:
+    def _chain(self, chain: Chain | None) -> Chain:
+        if chain is None:
             return full(self._layers)
-        return expect_chain(request.chain, self._layers, STRETCH * self._layers)
+        return expect_chain(chain, self._layers, STRETCH * self._layers)
 
-    def _ids(self, request: GenerationRequest) -> tuple[int, ...]:
-        if not isinstance(request.prompt, str):
-            ids = tuple(int(i) for i in request.prompt)
+    def _ids(self, prompt: str | Array) -> tuple[int, ...]:
+        if not isinstance(prompt, str):
+            ids = tuple(int(i) for i in prompt)
             for i in ids:
                 self._expect_token("the prompt", i)
             return ids
         if self._tokenizer is None:
             raise InvalidInput("this model has no tokenizer; give the prompt as token ids")
         try:
-            found: list[int] = self._tokenizer.encode(request.prompt).ids
+            found: list[int] = self._tokenizer.encode(prompt).ids
         except Exception as e:  # the package has no class of its own for what has no token
             raise InvalidInput(f"the prompt cannot be told in this model's tokens: {e}") from e
         if not found:

@@ -23,12 +23,12 @@ from torch.nn.functional import cross_entropy
 
 from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
-from foretoken.models.cola.chains import Chain, edited, full
 from foretoken.models.cola.model import ColaModel
 from foretoken.models.cola.packed import Packed
 from foretoken.models.cola.presets import ARMS, PRESETS, Preset
 from foretoken.models.cola.tasks import NONE, Problems, held_out_problems
 from foretoken.models.cola.vocabulary import EOS, VOCABULARY
+from foretoken.models.depth.chains import Chain, edited, full
 from foretoken.models.layers.checkpoint import write_atomically
 from foretoken.models.training import Progress, Recipe, TrainResult, print_progress, train
 

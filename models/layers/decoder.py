@@ -78,7 +78,7 @@ class DecoderBlock(nn.Module):
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
-        s = shape
+        self.shape = s = shape
         self.norm_attention = RMSNorm(s.width, s.eps)
         self.attention = GroupedProjections(
             s.width, s.heads, s.kv_heads, s.head_width, bias=s.qkv_bias
@@ -90,7 +90,7 @@ class DecoderBlock(nn.Module):
         """h [N, W], and its positions' ``rope.angles`` -> [N, W]."""
         q, k, v = self.attention.project(self.norm_attention(h))
         if isinstance(attend, Keeping):
-            seen = attend.turned(q, k, v, cos, sin)
+            seen = attend.unturned(q, k, v, cos, sin)
         else:
             seen = attend(*rotate(q, k, cos, sin), v)
         h, normal = self.norm_mlp.added(h, self.attention.finish(seen))

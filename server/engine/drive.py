@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,8 @@ import numpy as np
 
 from foretoken.errors import InternalError
 from foretoken.models.contract import Array, Arrays, Call, Emit, Graph, Host, Steps, Tensor
-from foretoken.models.generation import Continuation
-from foretoken.models.tasks import GenerationReply, Token
+from foretoken.models.generation import Continuation, Together
+from foretoken.models.tasks import GenerationReply, ScoreReply, Token
 from foretoken.server.engine import batches
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.lane import Lane, Limits, Run
@@ -29,8 +29,9 @@ from foretoken.server.terms import Terms
 __all__ = ["Generate", "Times", "alone", "drive"]
 
 Emitted = Callable[[int, Any], None]
+Continued = GenerationReply | ScoreReply
 # Continues tokens, telling each one as it comes.
-Generate = Callable[[Continuation, Callable[[Token], None], Terms], Awaitable[GenerationReply]]
+Generate = Callable[[Continuation, Callable[[Token], None], Terms], Coroutine[Any, Any, Continued]]
 _T = TypeVar("_T")
 _BEGIN: Any = object()  # what is sent to steps that have not begun
 TURN = 2e-3  # seconds of predictors' own work after which others get their turn
@@ -79,13 +80,13 @@ async def drive(
         while sent:
             waiting: dict[int, Sequence[Call]] = {}
             working: dict[int, Host] = {}
-            generating: dict[int, Continuation] = {}
+            generating: dict[int, Continuation | Together] = {}
             for i, outputs in sent.items():
                 try:
                     asked = _advance(steps[i], outputs, partial(emit, i))
                     if isinstance(asked, Host):
                         working[i] = asked
-                    elif isinstance(asked, Continuation):
+                    elif isinstance(asked, (Continuation, Together)):
                         generating[i] = asked
                     else:
                         waiting[i] = asked
@@ -126,7 +127,7 @@ async def _drive_one(
             if isinstance(asked, Host):
                 outputs = await batcher.host(asked.work)
                 continue
-            if isinstance(asked, Continuation):
+            if isinstance(asked, (Continuation, Together)):
                 outputs = await _continued(asked, generate, heard, terms)
                 continue
             outputs = await _answer(asked, lanes, batcher, terms, times, first=first)
@@ -163,7 +164,7 @@ def alone(
 
 def _advance(
     steps: Steps, outputs: Any, emit: Callable[[Any], None]
-) -> Sequence[Call] | Host | Continuation:
+) -> Sequence[Call] | Host | Continuation | Together:
     """Send ``outputs`` and go on to what is asked for next, passing partial replies on."""
     asked = next(steps) if outputs is _BEGIN else steps.send(outputs)
     while isinstance(asked, Emit):
@@ -217,11 +218,20 @@ async def _answer(
 
 
 async def _continued(
-    work: Continuation, generate: Generate | None, emit: Callable[[Token], None], terms: Terms
-) -> GenerationReply:
+    asked: Continuation | Together,
+    generate: Generate | None,
+    emit: Callable[[Token], None],
+    terms: Terms,
+) -> Continued | list[Continued]:
     if generate is None:
         raise InternalError("a predictor continues tokens; its model was loaded to run graphs")
-    return await generate(work, emit, terms)
+    if isinstance(asked, Continuation):
+        return await generate(asked, emit, terms)
+    return await _side_by_side([generate(work, _unheard, terms) for work in asked.works])
+
+
+def _unheard(_token: Token) -> None:
+    """Of continuations that run together, replies alone are told."""
 
 
 async def _side_by_side(work: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:

@@ -17,7 +17,8 @@ from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array, Arrays, Family, Graph
 from foretoken.models.contract import Tensor as Declared
 from foretoken.models.generation import Layered
-from foretoken.server.runtimes.base import graphs_of
+from foretoken.server.runtimes.base import graphs_of, runs_layers
+from foretoken.server.runtimes.blocks import in_sessions
 from foretoken.server.runtimes.packed import pack
 
 __all__ = ["TorchRuntime"]
@@ -59,7 +60,11 @@ class TorchRuntime:
             if isinstance(part, (nn.Linear, nn.Embedding)):
                 part.to(dtype)
         module = module.to(self._device)
-        packed = pack(module) if dtype == torch.bfloat16 and self._device.type == "cpu" else 0
+        packed = 0
+        if self._device.type == "cpu" and dtype == torch.bfloat16:
+            packed = pack(module)
+        elif self._device.type == "cpu" and runs_layers(artefact, family):
+            packed = in_sessions(module, threads)
         graphs = {graph.name: graph for graph in graphs_of(artefact, family)}
         return TorchExecutable(module, graphs, self._device, dtype, threads, packed)
 

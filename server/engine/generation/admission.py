@@ -40,7 +40,7 @@ class Admission:
             Unsupported: the whole pool is too small for it.
         """
         longest = len(one.tokens) + one.work.most
-        if (needed := len(one.tables) * self._rows(longest)) > self._blocks.count:
+        if (needed := self._lacking(one, longest)) > self._blocks.count:
             raise Unsupported(
                 f"a chain of {len(one.tables)} layers over {longest} tokens needs {needed} blocks "
                 f"of keys and values; this server has {self._blocks.count}: ask for fewer tokens "
@@ -83,6 +83,8 @@ class Admission:
 
     def _fits(self, one: Decoding) -> bool:
         """Whether a waiting request has its blocks now: others' as far as they are known."""
+        if one.work.scored:
+            return True
         digests = one.hash()
         if self._tried == (one, self._blocks.free):
             return False
@@ -110,6 +112,8 @@ class Admission:
         return -(-tokens // self._size)
 
     def _lacking(self, one: Decoding, tokens: int) -> int:
+        if one.work.scored:
+            return 0
         rows = self._rows(tokens)
         return sum(max(0, rows - len(table)) for table in one.tables)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from foretoken.models.generation import Continuation
-from foretoken.models.tasks import GenerationReply, Token
+from foretoken.models.tasks import GenerationReply, ScoreReply, Token
 from foretoken.server.engine.generation.prefix import extended, roots
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class Decoding:
     tokens: list[int] = field(init=False)  # the prompt, and what was generated
     answer: list[Token] = field(default_factory=list)
     finish: str = ""  # why it ended, once it has
+    score: ScoreReply | None = None  # of one that is scored, once it is
     reused: int | None = None  # tokens of the prompt that were not computed, once that is known
     # By position of the chain: its blocks, and how many of them others wrote.
     tables: list[list[int]] = field(init=False)
@@ -68,8 +69,10 @@ class Decoding:
         return [t[b] for b in reversed(range(longest)) for t in reversed(self.tables) if b < len(t)]
 
     @property
-    def reply(self) -> GenerationReply:
+    def reply(self) -> GenerationReply | ScoreReply:
         """The answer, once it has ended."""
+        if self.score is not None:
+            return self.score
         work = self.work
         return GenerationReply(
             tuple(self.answer), self.finish, work.chain, len(work.ids), self.reused or 0
@@ -88,6 +91,8 @@ class Decoding:
         return self.digests
 
     def pass_on(self, longest: int) -> None:
-        """Begin the pass of the next tokens, at most ``longest``."""
+        """Begin the pass of the next tokens, at most ``longest``; of all that are scored."""
         self.begin, self.at, self.hidden = self.end, 0, None
-        self.end = min(len(self.tokens), self.begin + longest)
+        self.end = len(self.tokens)
+        if not self.work.scored:
+            self.end = min(self.end, self.begin + longest)

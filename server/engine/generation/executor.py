@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from foretoken.models.generation import Layered
+from foretoken.models.tasks import ScoreReply
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.pool import Pool
+from foretoken.server.engine.generation.spans import Spans
 
 __all__ = ["Executor"]
 
@@ -28,21 +30,36 @@ class Executor:
     def __init__(self, module: Layered, pool: Pool) -> None:
         self._module = module
         self._pool = pool
+        # Of the batch that ran last: most run several layers in the same company.
+        self._spans = Spans((), pool.size, pool.device)
+        self._turned: object = None
+        self._hidden_last = torch.empty(0)
 
     def run(self, layer: int, batch: Sequence[Decoding]) -> None:
         """Take the passes of a batch through a layer."""
-        h = torch.cat([self._hidden(one) for one in batch])
-        spans = [torch.arange(one.begin, one.end) for one in batch]
-        positions = torch.cat(spans).to(self._pool.device)
-        h = self._module.layer(layer, h, positions, self._pool.view(batch))
-        parts = torch.split(h, [one.count for one in batch])
-        for one, part in zip(batch, parts, strict=True):
+        if not self._spans.of(batch):
+            self._spans = Spans(batch, self._pool.size, self._pool.device)
+            self._turned = self._module.turned(self._spans.positions)
+            self._hidden_last = torch.cat([self._hidden(one) for one in batch])
+        h = self._module.layer(
+            layer, self._hidden_last, self._turned, self._pool.view(batch, self._spans)
+        )
+        for one, part in zip(batch, torch.split(h, self._spans.counts), strict=True):
             one.hidden = part
+        self._hidden_last = h
 
     def logits(self, batch: Sequence[Decoding]) -> Tensor:
         """After the last token of each pass, float32 [B, V]."""
         last = torch.stack([self._hidden(one)[-1] for one in batch])
         return self._module.logits(last).float()
+
+    def score(self, one: Decoding) -> ScoreReply:
+        """How likely each token of a pass was but the first."""
+        spread = self._module.logits(self._hidden(one)[:-1]).float().log_softmax(-1)
+        ids = torch.tensor(one.tokens, device=spread.device)
+        own = spread.gather(1, ids[1:, None])[:, 0].cpu().numpy()
+        likeliest = spread.argmax(-1).cpu().numpy()
+        return ScoreReply(ids.cpu().numpy(), own, likeliest, one.work.chain)
 
     def _hidden(self, one: Decoding) -> Tensor:
         if one.hidden is None:

@@ -107,12 +107,12 @@ class Generator:
         """Take a request out; its blocks are free at once."""
         self.admission.leave(one)
 
-    def turn(self) -> list[tuple[Decoding, Token]]:
+    def turn(self) -> list[tuple[Decoding, Token | None]]:
         """Run one layer for one batch.
 
         Returns:
-            The requests that now have one token more, and it; of those that have ended, ``finish``
-            says why.
+            The requests that now have one token more, and it, or None for those whose tokens are
+            now scored; of those that have ended, ``finish`` says why.
         """
         for one in self.admission.admit():
             one.pass_on(self.sizes.chunk)
@@ -125,11 +125,12 @@ class Generator:
         with self._computing():
             self._executor.run(layer, batch)
         for one in batch:
-            self._publish(one)
+            if not one.work.scored:
+                self._publish(one)
             one.at += 1
         return []
 
-    def run(self) -> Iterator[tuple[Decoding, Token]]:
+    def run(self) -> Iterator[tuple[Decoding, Token | None]]:
         """Turns until nothing is left to do; tokens as they come."""
         while self.busy:
             yield from self.turn()
@@ -142,14 +143,16 @@ class Generator:
         for block in range(first, full):
             self.blocks.publish(one.tables[at][block], (one.roots[at], digests[block]))
 
-    def _headed(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
+    def _headed(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token | None]]:
         """What follows the last layer: a token, or the next chunk of a prompt.
 
         Chunks come here, too, though nothing is asked of them, so that they and others' tokens
         begin their next pass together.
         """
-        whole = [one for one in batch if one.whole]
-        heard = self._sampled(whole) if whole else []
+        scored = [one for one in batch if one.work.scored]
+        heard: list[tuple[Decoding, Token | None]] = [*self._scored(scored)]
+        if whole := [one for one in batch if one.whole and not one.work.scored]:
+            heard += self._sampled(whole)
         for one in sorted(batch, key=lambda one: one.number):
             if one in self.admission.active and self.admission.grow(one):
                 one.pass_on(self.sizes.chunk)
@@ -173,3 +176,11 @@ class Generator:
             if one.finish:
                 self.admission.leave(one)
         return heard
+
+    def _scored(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, None]]:
+        for one in batch:
+            with self._computing():
+                one.score = self._executor.score(one)
+            one.finish = "scored"
+            self.admission.leave(one)
+        return [(one, None) for one in batch]

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from foretoken.kernels.decode_attention import decode_attention
-from foretoken.kernels.rope import rotate_into_
+from foretoken.kernels.rope import rotate, rotate_into_
 from foretoken.models.generation import Keeping
+from foretoken.models.layers.gqa import causal
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
+from foretoken.server.engine.generation.spans import Group, Spans
 
 __all__ = ["Pool", "View"]
 
@@ -54,9 +56,9 @@ class Pool:
         """Bytes of one block."""
         return 2 * size * kv_heads * head_width * dtype.itemsize
 
-    def view(self, batch: Sequence[Decoding]) -> View:
+    def view(self, batch: Sequence[Decoding], spans: Spans) -> View:
         """The pool as a layer sees it for a batch, each at the position of its chain."""
-        return View(self, batch)
+        return View(self, batch, spans)
 
 
 class View(Keeping):
@@ -65,57 +67,60 @@ class View(Keeping):
     Args:
         pool: where they lie.
         batch: whose they are; tokens of their passes stand one request after another.
+        spans: of the batch.
     """
 
-    def __init__(self, pool: Pool, batch: Sequence[Decoding]) -> None:
-        self._pool = pool
-        places = np.concatenate([_places(one, pool.size) for one in batch])
-        self._places = torch.from_numpy(places).to(pool.device)
-        # Rows of equal length go together: one group of all that decode, one of each longer pass.
-        self._groups: list[tuple[Tensor, Tensor, Tensor]] = []
-        rows: dict[int, list[tuple[int, Decoding]]] = {}
-        at = 0
-        for one in batch:
-            rows.setdefault(one.count, []).append((at, one))
-            at += one.count
-        for T, those in rows.items():
-            tables = [one.tables[one.at][: -(-one.end // pool.size)] for _, one in those]
-            longest = max(map(len, tables))
-            filled = np.array([t + [SPARE] * (longest - len(t)) for t in tables], np.int64)
-            first = np.array([at for at, _ in those], np.int64)
-            which = torch.from_numpy(first[:, None] + np.arange(T))
-            seen = torch.tensor([one.end for _, one in those])
-            self._groups.append(
-                (
-                    which.to(pool.device),
-                    torch.from_numpy(filled).to(pool.device),
-                    seen.to(pool.device),
-                )
-            )
+    def __init__(self, pool: Pool, batch: Sequence[Decoding], spans: Spans) -> None:
+        self._pool, self._spans = pool, spans
+        kept = [one for one in batch if not one.work.scored]
+        places = [place for one in kept for place in _places(one, pool.size)]
+        self._places = torch.tensor(places, dtype=torch.int64, device=pool.device)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
-        pool = self._pool
-        for new, kept in ((k, pool.keys), (v, pool.values)):
-            kept.flatten(0, 1).index_copy_(0, self._places, new.to(kept.dtype))
-        return self._seen(q)
+        pool, kept = self._pool, self._spans.kept
+        for new, there in ((k, pool.keys), (v, pool.values)):
+            own = new if kept is None else new[kept]
+            there.flatten(0, 1).index_copy_(0, self._places, own.to(there.dtype))
+        return self._all(q, k, v)
 
-    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """See ``Keeping.turned``."""
+    def unturned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """See ``Keeping.unturned``."""
         pool = self._pool
-        return self._seen(rotate_into_(q, k, v, cos, sin, pool.keys, pool.values, self._places))
+        if self._spans.kept is not None:  # some are read from here, and not from the pool
+            return self(*rotate(q, k, cos, sin), v)
+        q = rotate_into_(q, k, v, cos, sin, pool.keys, pool.values, self._places)
+        return self._all(q, k, v)
 
-    def _seen(self, q: Tensor) -> Tensor:
-        pool = self._pool
+    def _all(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        pool, spans = self._pool, self._spans
+        if len(spans.groups) == 1:
+            group = spans.groups[0]
+            B, T = len(group.members), group.count
+            rows = (each.view(B, T, *each.shape[1:]) for each in (q, k, v))
+            return self._seen(group, *rows).flatten(0, 1)
         out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
-        for which, tables, seen in self._groups:
-            out[which] = decode_attention(q[which], pool.keys, pool.values, tables, seen)
+        for group in spans.groups:
+            out[group.which] = self._seen(group, q[group.which], k[group.which], v[group.which])
         return out
 
+    def _seen(self, group: Group, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[B, T, H, D], [B, T, K, D] twice -> [B, T, H, D]."""
+        pool = self._pool
+        if group.scored:
+            return causal(q, k, v.to(pool.values.dtype))
+        tables = np.full((len(group.members), group.blocks), SPARE)
+        for row, one in zip(tables, group.members, strict=True):
+            own = one.tables[one.at][: group.blocks]
+            row[: len(own)] = own
+        where = torch.from_numpy(tables).to(pool.device)
+        return decode_attention(q, pool.keys, pool.values, where, group.seen)
 
-def _places(one: Decoding, size: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+
+def _places(one: Decoding, size: int) -> list[int]:
     """Where the pass's tokens go in the pool seen as one list; those of others' blocks nowhere."""
-    tokens = np.arange(one.begin, one.end)
-    blocks = np.array(one.tables[one.at], np.int64)[tokens // size]
-    own = tokens // size >= one.shared[one.at]
-    return np.where(own, blocks, SPARE) * size + tokens % size
+    table, shared = one.tables[one.at], one.shared[one.at]
+    return [
+        (table[t // size] if t // size >= shared else SPARE) * size + t % size
+        for t in range(one.begin, one.end)
+    ]

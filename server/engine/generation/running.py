@@ -11,7 +11,7 @@ from typing import Any
 
 from foretoken.errors import DeadlineExceeded, ForetokenError, InternalError, Unavailable
 from foretoken.models.generation import Continuation
-from foretoken.models.tasks import GenerationReply, Token
+from foretoken.models.tasks import GenerationReply, ScoreReply, Token
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.generator import Generator
 from foretoken.server.terms import Terms
@@ -28,7 +28,7 @@ class _Asked:
     work: Continuation
     owner: str
     emit: Callable[[Token], None]
-    done: asyncio.Future[GenerationReply]
+    done: asyncio.Future[GenerationReply | ScoreReply]
     one: Decoding | None = None  # as the generator knows it; the threads' own
 
     def fail(self, error: BaseException) -> None:
@@ -36,8 +36,8 @@ class _Asked:
             self.done.set_exception(error)
 
 
-# A request and what happened to it: a token, or the error that ended it.
-_Event = tuple[_Asked, Token | ForetokenError]
+# A request and what happened to it: a token, nothing more than its end, or the error that ended it.
+_Event = tuple[_Asked, Token | ForetokenError | None]
 
 
 class Running:
@@ -62,8 +62,8 @@ class Running:
 
     async def generate(
         self, work: Continuation, emit: Callable[[Token], None], terms: Terms
-    ) -> GenerationReply:
-        """Continue tokens; cancelling it takes the request out.
+    ) -> GenerationReply | ScoreReply:
+        """Continue tokens, or score them; cancelling it takes the request out.
 
         Args:
             work: what to continue.
@@ -75,7 +75,8 @@ class Running:
             DeadlineExceeded: the deadline passed.
             InternalError: the model failed.
         """
-        done: asyncio.Future[GenerationReply] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[GenerationReply | ScoreReply]
+        done = asyncio.get_running_loop().create_future()
         asked = _Asked(work, terms.caller.tenant or "", emit, done)
         self._arriving.append(asked)
         self._wake()
@@ -110,20 +111,22 @@ class Running:
             for asked, what in events:
                 self._tell(asked, what)
 
-    def _tell(self, asked: _Asked, what: Token | ForetokenError) -> None:
+    def _tell(self, asked: _Asked, what: Token | ForetokenError | None) -> None:
         if isinstance(what, ForetokenError):
             asked.fail(what)
             return
         if asked.done.done():
             return
         try:
-            asked.emit(what)
+            if what is not None:
+                asked.emit(what)
         except Exception as e:  # of whoever listens: its own request ends, no other
             asked.fail(e)
             self._leaving.append(asked)
             return
-        if asked.one is not None and asked.one.finish and what is asked.one.answer[-1]:
-            asked.done.set_result(asked.one.reply)
+        one = asked.one
+        if one is not None and one.finish and (what is None or what is one.answer[-1]):
+            asked.done.set_result(one.reply)
 
     def _turns(self, arriving: Sequence[_Asked], leaving: Sequence[_Asked]) -> list[_Event]:
         """In a thread: let requests in and out, then turns until a token comes or time is up."""

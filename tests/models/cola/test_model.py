@@ -7,9 +7,9 @@ import random
 import pytest
 import torch
 
-from foretoken.models.cola.chains import edited, full
 from foretoken.models.cola.model import ColaConfig, ColaModel
 from foretoken.models.cola.packed import Packed
+from foretoken.models.depth.chains import edited, full
 from foretoken.models.layers.decoder import DecoderShape
 
 SHAPE = DecoderShape(

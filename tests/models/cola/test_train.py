@@ -12,12 +12,12 @@ from safetensors.torch import load_file
 from foretoken.errors import FailedPrecondition, InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.cola import RECIPE, train
-from foretoken.models.cola.chains import expect_chain
 from foretoken.models.cola.model import ColaConfig, ColaModel
 from foretoken.models.cola.presets import PRESETS, Part, Preset
 from foretoken.models.cola.tasks import NONE, Addition, Hops, Modular
 from foretoken.models.cola.train import ProblemTask, initialised, main, right, train_cola
 from foretoken.models.cola.vocabulary import EOS, VOCABULARY
+from foretoken.models.depth.chains import expect_chain
 from foretoken.models.training import Recipe
 
 TINY = Preset(

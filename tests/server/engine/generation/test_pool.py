@@ -7,6 +7,7 @@ import torch
 
 from foretoken.kernels.rope import rotate
 from foretoken.models.layers.rope import angles, frequencies
+from foretoken.server.engine.generation.spans import Spans
 from tests.server.engine.generation import continuation, generator
 
 H, K, D = 6, 2, 8  # of the small decoder
@@ -26,13 +27,14 @@ def test_keys_are_kept_turned_whoever_turns_them(dtype):
     q, k, v = (torch.randn(tokens, heads, D) for heads in (H, K, K))
     positions = torch.cat([torch.arange(one.begin, one.end) for one in batch])
     turn = angles(positions, frequencies(D, 1e4))
-    seen = made.pool.view(batch)(*rotate(q, k, *turn), v)
+    view = made.pool.view(batch, Spans(batch, made.pool.size, made.pool.device))
+    seen = view(*rotate(q, k, *turn), v)
     kept = made.pool.keys.clone(), made.pool.values.clone()
     assert seen.dtype == dtype
     assert torch.isfinite(seen).all()
     made.pool.keys.fill_(torch.nan)
     made.pool.values.fill_(torch.nan)
-    assert torch.equal(made.pool.view(batch).turned(q, k, v, *turn), seen)
+    assert torch.equal(view.unturned(q, k, v, *turn), seen)
     for mine, its in zip((made.pool.keys, made.pool.values), kept, strict=True):
         assert int(mine.isfinite().sum()) == tokens * K * D
         torch.testing.assert_close(mine, its, rtol=0, atol=0, equal_nan=True)

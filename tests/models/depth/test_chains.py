@@ -7,7 +7,7 @@ import random
 import pytest
 
 from foretoken.errors import InvalidInput
-from foretoken.models.cola.chains import edited, expect_chain, full, repeated, skipped
+from foretoken.models.depth.chains import edited, expect_chain, full, repeated, skipped
 
 
 def test_a_block_is_skipped_or_comes_again():
