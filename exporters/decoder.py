@@ -1,7 +1,7 @@
 """A decoder block as two ONNX graphs, before attention and after it: what is paged is not theirs.
 
 They are written node by node: a block is a handful of operators, and tracing one would take seconds
-for each start of a server. ``tests/exporters/test_decoder.py`` holds them to the module.
+for each start of a server. ``tests/server/runtimes/test_blocks.py`` holds them to the module.
 
 Letters: N tokens, W width, H heads of queries, K heads of keys and values, D head width, F hidden
 width of the gated MLP, V tokens of the vocabulary.
