@@ -159,7 +159,7 @@ class Keeping(ABC):
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
 
     @abstractmethod
-    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def unturned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """The same for queries and keys that ``kernels.rope`` has yet to turn, by [N, D / 2]."""
 
 

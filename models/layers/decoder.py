@@ -90,7 +90,7 @@ class DecoderBlock(nn.Module):
         """h [N, W], and its positions' ``rope.angles`` -> [N, W]."""
         q, k, v = self.attention.project(self.norm_attention(h))
         if isinstance(attend, Keeping):
-            seen = attend.turned(q, k, v, cos, sin)
+            seen = attend.unturned(q, k, v, cos, sin)
         else:
             seen = attend(*rotate(q, k, cos, sin), v)
         h, normal = self.norm_mlp.added(h, self.attention.finish(seen))

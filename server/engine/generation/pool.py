@@ -78,28 +78,29 @@ class View(Keeping):
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
-        pool, spans = self._pool, self._spans
+        pool, kept = self._pool, self._spans.kept
         for new, there in ((k, pool.keys), (v, pool.values)):
-            own = new if spans.kept is None else new[spans.kept]
+            own = new if kept is None else new[kept]
             there.flatten(0, 1).index_copy_(0, self._places, own.to(there.dtype))
-        return self._attended(q, k, v)
+        return self._all(q, k, v)
 
-    def turned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """See ``Keeping.turned``."""
-        if self._spans.kept is not None:  # what is scored reads keys that are kept nowhere
-            return self(*rotate(q, k, cos, sin), v)
+    def unturned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """See ``Keeping.unturned``."""
         pool = self._pool
+        if self._spans.kept is not None:  # some are read from here, and not from the pool
+            return self(*rotate(q, k, cos, sin), v)
         q = rotate_into_(q, k, v, cos, sin, pool.keys, pool.values, self._places)
-        return self._attended(q, k, v)
+        return self._all(q, k, v)
 
-    def _attended(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        groups = self._spans.groups
-        if len(groups) == 1:
-            B, T = len(groups[0].members), groups[0].count
+    def _all(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        pool, spans = self._pool, self._spans
+        if len(spans.groups) == 1:
+            group = spans.groups[0]
+            B, T = len(group.members), group.count
             rows = (each.view(B, T, *each.shape[1:]) for each in (q, k, v))
-            return self._seen(groups[0], *rows).flatten(0, 1)
-        out = torch.empty(q.shape, dtype=self._pool.values.dtype, device=q.device)
-        for group in groups:
+            return self._seen(group, *rows).flatten(0, 1)
+        out = torch.empty(q.shape, dtype=pool.values.dtype, device=q.device)
+        for group in spans.groups:
             out[group.which] = self._seen(group, q[group.which], k[group.which], v[group.which])
         return out
 

@@ -25,15 +25,16 @@ def test_keys_are_kept_turned_whoever_turns_them(dtype):
     tokens = sum(one.count for one in batch)
     torch.manual_seed(0)
     q, k, v = (torch.randn(tokens, heads, D) for heads in (H, K, K))
-    spans = Spans(batch, made.pool.size, made.pool.device)
-    turn = angles(spans.positions, frequencies(D, 1e4))
-    seen = made.pool.view(batch, spans)(*rotate(q, k, *turn), v)
+    positions = torch.cat([torch.arange(one.begin, one.end) for one in batch])
+    turn = angles(positions, frequencies(D, 1e4))
+    view = made.pool.view(batch, Spans(batch, made.pool.size, made.pool.device))
+    seen = view(*rotate(q, k, *turn), v)
     kept = made.pool.keys.clone(), made.pool.values.clone()
     assert seen.dtype == dtype
     assert torch.isfinite(seen).all()
     made.pool.keys.fill_(torch.nan)
     made.pool.values.fill_(torch.nan)
-    assert torch.equal(made.pool.view(batch, spans).turned(q, k, v, *turn), seen)
+    assert torch.equal(view.unturned(q, k, v, *turn), seen)
     for mine, its in zip((made.pool.keys, made.pool.values), kept, strict=True):
         assert int(mine.isfinite().sum()) == tokens * K * D
         torch.testing.assert_close(mine, its, rtol=0, atol=0, equal_nan=True)
