@@ -39,7 +39,7 @@ TOGETHER = 4  # chains of one search that are tried at a time
 
 def main() -> None:
     args = arguments()
-    folders = args.model or [bundled()["cola"]]
+    folders = args.model or [bundled()["cola"], bundled()["cola-loops"]]
     names = [named(folder) for folder in folders]
     if len(set(names)) < len(names):
         raise SystemExit(f"folders need names of their own, not {', '.join(names)}")
