@@ -10,7 +10,8 @@ from itertools import count
 import torch
 
 from foretoken.errors import InvalidInput, Overloaded
-from foretoken.models.generation import Continuation, Layered
+from foretoken.models.generation import Continuation, Layered, Sampling
+from foretoken.models.layers.texts.reading import Unread
 from foretoken.models.tasks import Token
 from foretoken.server.engine.generation.admission import Admission
 from foretoken.server.engine.generation.blocks import Blocks
@@ -102,6 +103,18 @@ class Generator:
         one = Decoding(work, next(self._number), self.sizes.block, owner)
         self.admission.add(one)
         return one
+
+    def warm(self) -> None:
+        """Decode a token by all layers, so that the first request finds done what is slow once.
+
+        Raises:
+            Unsupported: the pool is too small for it.
+            ForetokenError: whatever the module raises.
+        """
+        whole = tuple(range(self._scheduler.head))
+        self.add(Continuation((0,), whole, 2, Sampling().over({}), frozenset(), Unread()))
+        for _ in self.run():
+            pass
 
     def cancel(self, one: Decoding) -> None:
         """Take a request out; its blocks are free at once."""
