@@ -40,6 +40,7 @@ def _loaded_by(imported: str) -> list[str]:
 # Modules that need more than that; each is imported late, by what stands behind it.
 LATE = {
     "models/depth/chooser.py": {"sklearn"},
+    "models/depth/verifiers.py": {"re2"},  # of patterns alone
     "kernels/aaren/triton.py": {"triton"},  # on a GPU
     "kernels/context_attention/triton.py": {"triton"},
     "kernels/decode_attention/triton.py": {"triton"},
@@ -74,7 +75,7 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
-        ("foretoken.models.cola.predict", {"jinja2", "tokenizers", "torch"}),
+        ("foretoken.models.cola.predict", {"jinja2", "re2", "tokenizers", "torch"}),
         ("foretoken.models.fastrp.predict", {"scipy", "torch"}),
         ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),
