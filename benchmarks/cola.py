@@ -3,7 +3,7 @@
     python -m benchmarks.cola [--model FOLDER ...] [--simulations N] [--quick] [--plot FILE]
 
 For each model: levels are chosen at which it answers 30 to 70 % as it was trained; then chains are
-searched, with the right answer as the label, for 300 problems that it answers wrong and 200 that it
+searched, with the right answer as the label, for 300 problems that it answers wrong and 150 that it
 answers right. Counted are wrong ones for which a chain answers right, and right ones for which a
 shorter chain does. Beside that: as many different random chains of one to three edits; the same
 search for the answer of another problem of the level, which says how often an answer is found that
@@ -39,15 +39,15 @@ TOGETHER = 4  # chains of one search that are tried at a time
 
 def main() -> None:
     args = arguments()
-    folders = args.model or [bundled()["cola"]]
-    names = [
-        f"{folder.resolve().parent.name if folder.name in ('artefact', 'weights') else folder.name}"
-        for folder in folders
-    ]
+    folders = args.model or [bundled()["cola"], bundled()["cola-loops"]]
+    names = [named(folder) for folder in folders]
+    if len(set(names)) < len(names):
+        raise SystemExit(f"folders need names of their own, not {', '.join(names)}")
     options = SearchOptions(
         simulations=args.simulations,
         exploration=args.exploration,
         length_penalty=args.penalty,
+        random_child=args.random_child,
         together=TOGETHER,
     )
     amounts = QUICK if args.quick else Amounts()
@@ -68,12 +68,19 @@ def main() -> None:
         keep("cola", {"minutes": minutes, "load": os.getloadavg(), "aims": AIMS, "models": found})
 
 
+def named(folder: Path) -> str:
+    """What a model is called here: its folder's name, or that of the run or family around it."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name in ("artefact", "weights") else folder.name
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, nargs="+", help="artefact folders; default: bundled")
     parser.add_argument("--simulations", type=int, default=200, help="chains of a search")
     parser.add_argument("--exploration", type=float, default=SearchOptions.exploration)
     parser.add_argument("--penalty", type=float, default=SearchOptions.length_penalty)
+    parser.add_argument("--random-child", type=float, default=SearchOptions.random_child)
     parser.add_argument("--seed", type=int, default=0, help="of problems, chains and searches")
     parser.add_argument("--quick", action="store_true", help="a tenth of it; not kept")
     parser.add_argument("--plot", type=Path, default=PICTURE, help="draw into this file")

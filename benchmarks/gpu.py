@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from benchmarks import gpu_decoding, gpu_recurrent
 from benchmarks.common import keep
-from benchmarks.gpu_recurrent import Case, cases, short, size
+from benchmarks.gpu_recurrent import Case, short, size
 from foretoken.kernels.context_attention import context_attention, reference
 
 # B tables, H heads, K key/value heads, M rows that ask, N training rows, D width of a head.
@@ -61,7 +62,8 @@ def main() -> int:
 def everything() -> Iterator[Case]:
     for dtype in (torch.bfloat16, torch.float32):
         yield from (context(shape, dtype) for shape in CONTEXTS)
-        yield from cases(dtype)
+        yield from gpu_recurrent.cases(dtype)
+        yield from gpu_decoding.cases(dtype)
 
 
 def taken(call: Callable[[], object], rounds: int) -> float:

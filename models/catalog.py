@@ -60,9 +60,15 @@ def family(name: str) -> Family:
 
 
 def bundled() -> Mapping[str, Path]:
-    """Artefact folders that came with this release, by family: ``models/<family>/weights``."""
-    homes = {
-        family.name: Path(str(import_module(package).__file__)).parent / "weights"
-        for package, family in _families(_HOME)
-    }
-    return {name: home for name, home in homes.items() if (home / DESCRIPTION).is_file()}
+    """Artefact folders that came with this release.
+
+    By family, ``models/<family>/weights``; one that lies in it is a variant: ``<family>-<folder>``.
+    """
+    found: dict[str, Path] = {}
+    for package, family in _families(_HOME):
+        home = Path(str(import_module(package).__file__)).parent / "weights"
+        if (home / DESCRIPTION).is_file():
+            found[family.name] = home
+        for variant in sorted(home.glob(f"*/{DESCRIPTION}")):
+            found[f"{family.name}-{variant.parent.name}"] = variant.parent
+    return found

@@ -11,8 +11,9 @@ values, D head width, V tokens of the vocabulary.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from foretoken.errors import InvalidInput
@@ -20,7 +21,7 @@ from foretoken.errors import InvalidInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Continuation", "Layered", "Reader", "Sampling", "Together"]
+__all__ = ["Chat", "Continuation", "Keeping", "Layered", "Reader", "Sampling", "Together"]
 
 SEEDS = 1 << 64
 
@@ -78,6 +79,29 @@ class Sampling:
         return replace(self, **{name: known[name] for name in left})  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Chat:
+    """A conversation that the model's own template makes a prompt of, up to where it answers.
+
+    Args:
+        messages: what JSON can say; each has a "role", and what else the template reads.
+        variables: of the template beside the messages, by name.
+
+    Raises:
+        InvalidInput: there are no messages, or one has no role.
+    """
+
+    messages: tuple[Mapping[str, Any], ...]
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.messages:
+            raise InvalidInput("messages must not be empty; give at least one")
+        for i, message in enumerate(self.messages):
+            if not isinstance(message.get("role"), str) or not message["role"]:
+                raise InvalidInput(f"message {i} has no role, such as 'user'")
+
+
 class Reader(Protocol):
     """Turns the tokens of one answer into text, piece by piece."""
 
@@ -127,6 +151,18 @@ class Together:
     works: tuple[Continuation, ...]
 
 
+class Keeping(ABC):
+    """Attention that keeps keys and values, and can turn keys as it does: one launch on a GPU."""
+
+    @abstractmethod
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
+
+    @abstractmethod
+    def unturned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """The same for queries and keys that ``kernels.rope`` has yet to turn, by [N, D / 2]."""
+
+
 class Layered(Protocol):
     """A module whose layers are run one by one."""
 
@@ -153,7 +189,8 @@ class Layered(Protocol):
             index: of the layer.
             h: [N, W].
             turned: of their positions.
-            attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D].
+            attend: queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D];
+                perhaps ``Keeping``.
 
         Returns:
             [N, W].

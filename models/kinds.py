@@ -106,3 +106,6 @@ class Generative(Protocol):
         Raises:
             InvalidInput: if one is none of the model's, or it has no tokenizer.
         """
+
+    def piece(self, token: int) -> str | None:
+        """A token's own text; None if it has none, since it is only part of a character."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from foretoken.models.contract import Steps
-from foretoken.models.tasks import Task
+from foretoken.models.generation import Continuation
+from foretoken.models.tasks import GenerationReply, ScoreReply, Task, Token
 from foretoken.server.answers import Answers
 from foretoken.server.contexts.contexts import Seat
 from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.drive import Generate, Times, drive
-from foretoken.server.engine.observer import SILENT, Observer, Served
+from foretoken.server.engine.observer import Observer, Served
 from foretoken.server.registry.loaded import Loaded
 from foretoken.server.terms import Terms
 from foretoken.server.texts import Texts
@@ -40,7 +41,6 @@ class Answering:
         self._observer = observer
         self._texts = Texts(batcher, bulk, slots)
         self._running: WeakKeyDictionary[Loaded, Running] = WeakKeyDictionary()
-        self._blocks: WeakKeyDictionary[Loaded, _FreeBlocks] = WeakKeyDictionary()
 
     async def answer(
         self,
@@ -70,10 +70,14 @@ class Answering:
             else:
                 predict = loaded.predictor.predict
                 steps = [predict(seat.request, seat.context) for seat in seats]
-                generate = self._generate(loaded)
+                spent: list[tuple[float, float]] = []
+                generate = self._generate(loaded, spent)
                 fits = generate is None and any(seat.context is None for seat in seats)
                 batcher = self._hands(loaded, fits=fits)
                 replies = await drive(steps, loaded.lanes, batcher, terms, emit, times, generate)
+                queued, ran = max(spent, key=sum, default=(0.0, 0.0))
+                times.queue += queued
+                times.compute += ran
         except BaseException as e:
             error = type(e).__name__
             raise
@@ -84,28 +88,34 @@ class Answering:
             )
         return Answers(replies, version, seconds, tuple(seat.hit for seat in seats))
 
-    def _generate(self, loaded: Loaded) -> Generate | None:
-        """What continues tokens by a version's layers, if it has a generator."""
+    def _generate(self, loaded: Loaded, spent: list[tuple[float, float]]) -> Generate | None:
+        """What continues tokens by a version's layers, if it has a generator.
+
+        Args:
+            loaded: the version.
+            spent: gets the seconds of each answer, without room and with it.
+        """
         if loaded.generator is None:
             return None
         # Imported late: it imports torch, which such a version has brought already.
         from foretoken.server.engine.generation.running import Running  # noqa: PLC0415
 
         if loaded not in self._running:
-            free = self._blocks[loaded] if loaded in self._blocks else _FreeBlocks()
-            self._running[loaded] = Running(loaded.generator, self._batcher.host, free.are)
-        return self._running[loaded].generate
+            name = loaded.version.name
+            self._running[loaded] = Running(
+                loaded.generator, self._batcher.host, self._observer, name
+            )
+        running = self._running[loaded]
 
-    def began(self, loaded: Loaded) -> None:
-        """Tell of a version's blocks, if it has any, from now until ``ended``."""
-        if loaded.generator is not None:
-            counted = self._blocks[loaded] = _FreeBlocks(self._observer, loaded.version.name)
-            counted.are(loaded.generator.blocks.free)
+        async def generate(
+            work: Continuation, tell: Callable[[Token], None], terms: Terms
+        ) -> GenerationReply | ScoreReply:
+            began, waits = time.monotonic(), [0.0]
+            reply = await running.generate(work, tell, terms, waits.append)
+            spent.append((waits[-1], time.monotonic() - began - waits[-1]))
+            return reply
 
-    def ended(self, loaded: Loaded) -> None:
-        """Tell no more of a version's blocks."""
-        if (counted := self._blocks.pop(loaded, None)) is not None:
-            counted.end()
+        return generate
 
     async def driven(self, loaded: Loaded, steps: Steps, terms: Terms) -> Any:
         """What ``steps``, which fit a training set, return."""
@@ -118,22 +128,3 @@ class Answering:
         What fits without graphs, as FastRP does, works on the host, seconds at a time.
         """
         return self._bulk if fits and not loaded.lanes else self._batcher
-
-
-class _FreeBlocks:
-    """Tells an observer of changes of the blocks of one version that are free."""
-
-    def __init__(self, observer: Observer = SILENT, model: str = "") -> None:
-        self._observer = observer
-        self._model = model
-        self._told = 0
-
-    def are(self, count: int) -> None:
-        """So many are free now."""
-        self._observer.blocks(self._model, count - self._told)
-        self._told = count
-
-    def end(self) -> None:
-        """None are any more, whatever is said from now on."""
-        self.are(0)
-        self._observer = SILENT

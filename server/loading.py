@@ -136,9 +136,13 @@ def generator_of(executable: Executable, settings: Settings) -> Generator:
 def warm_up(loaded: Loaded) -> None:
     """Run every graph on examples, so that the first request finds it warm and its cost known.
 
+    Of a version that generates, a token is.
+
     Raises:
-        ForetokenError: if a graph does not run.
+        ForetokenError: if a graph, or a layer, does not run.
     """
+    if loaded.generator is not None:
+        loaded.generator.warm()
     for name, lane in loaded.lanes.items():
         taken = (*lane.graph.inputs, *lane.graph.reads)
         examples = loaded.family.examples(loaded.config, name)

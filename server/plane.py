@@ -381,8 +381,9 @@ class Plane:
 
     def _dropped(self, loaded: Loaded) -> None:
         self._rollouts.forget(loaded)
-        self._answering.ended(loaded)
         self._observer.unloaded(loaded.version.name, loaded.version.number)
+        if loaded.generator is not None:
+            self._observer.pool(loaded.generator, loaded.version.name, 0)
 
     async def _load(self, version: Version) -> Loaded:
         options, key = await self._in_force(version)
@@ -414,7 +415,8 @@ class Plane:
         seconds = time.monotonic() - began
         self._broken.discard(version.ref)
         self._observer.loaded(version.name, version.number, seconds, loaded.executable.nbytes)
-        self._answering.began(loaded)
+        if (generator := loaded.generator) is not None:
+            self._observer.pool(generator, version.name, generator.blocks.count)
         return loaded
 
     # -- life -------------------------------------------------------------------------------------

@@ -40,13 +40,20 @@ def _loaded_by(imported: str) -> list[str]:
 # Modules that need more than that; each is imported late, by what stands behind it.
 LATE = {
     "models/depth/chooser.py": {"sklearn"},
+    "models/depth/verifiers.py": {"re2"},  # of patterns alone
     "kernels/aaren/triton.py": {"triton"},  # on a GPU
     "kernels/context_attention/triton.py": {"triton"},
+    "kernels/decode_attention/triton.py": {"triton"},
     "kernels/delta_rule/triton.py": {"triton"},
+    "kernels/parts.py": {"triton"},  # kernels of attention
+    "kernels/rmsnorm/triton.py": {"triton"},
+    "kernels/rope/triton.py": {"triton"},
+    "kernels/swiglu/triton.py": {"triton"},
     "models/fastrp/projection.py": {"scipy"},  # models.fastrp.predict, to fit: sparse matrices
     "models/fastrp/walk.py": {"scipy"},  # the same
     "models/layers/hf/tokenizer.py": {"tokenizers"},  # of versions that bring a tokenizer
     "models/layers/hf/words.py": {"tokenizers"},  # of versions that bring a tokenizer
+    "models/layers/texts/chat.py": {"jinja2"},  # of versions that bring a chat template
     "models/static_encoder/distil.py": {"tokenizers"},  # to distil
     "models/static_encoder/pseudo.py": {"tokenizers"},  # the same
     "models/tabpfn/regression.py": {"scipy"},  # models.tabpfn.pipelines: Cholesky factors
@@ -68,6 +75,7 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
 @pytest.mark.parametrize(
     ("imported", "absent"),
     [
+        ("foretoken.models.cola.predict", {"jinja2", "re2", "tokenizers", "torch"}),
         ("foretoken.models.fastrp.predict", {"scipy", "torch"}),
         ("foretoken.models.tabpfn", {"scipy", "sklearn", "torch", "triton"}),
         ("foretoken.models.tabpfn.predict", {"scipy", "sklearn", "torch", "triton"}),
@@ -77,7 +85,11 @@ def test_models_and_kernels_need_torch_numpy_and_safetensors_alone():
         ("foretoken.models.layers.hf.tokenizer", {"torch", "transformers"}),
         ("foretoken.kernels.aaren", {"triton"}),
         ("foretoken.kernels.context_attention", {"triton"}),
+        ("foretoken.kernels.decode_attention", {"triton"}),
         ("foretoken.kernels.delta_rule", {"triton"}),
+        ("foretoken.kernels.rmsnorm", {"triton"}),
+        ("foretoken.kernels.rope", {"triton"}),
+        ("foretoken.kernels.swiglu", {"triton"}),
     ],
 )
 def test_what_a_family_needs_beyond_numpy_comes_late(imported, absent):

@@ -53,9 +53,9 @@ class Amounts:
     """
 
     wrong: int = 300
-    right: int = 200
-    shuffled: int = 150
-    menu: int = 400
+    right: int = 150
+    shuffled: int = 100
+    menu: int = 300
     candidates: int = 128
     sizes: tuple[int, ...] = (1, 10, 100)
 

@@ -12,12 +12,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["context_attention", "parts"]
+from foretoken.kernels.parts import combined, parts
+
+__all__ = ["context_attention"]
 
 LOG2E = tl.constexpr(1.4426950408889634)
 KEYS = 64  # in a block
-LEAST = 4  # blocks of keys that a part is worth
-WAVES = 2  # programs for each multiprocessor
 
 
 @triton.jit
@@ -90,22 +90,6 @@ def _attend(
         tl.store(lse_at + line, lse, mask=real_row)
 
 
-@triton.jit
-def _combine(
-    part_at, lse_at, out_at, LINES, D,
-    S: tl.constexpr, PARTS: tl.constexpr, WIDTH: tl.constexpr,
-):  # fmt: skip
-    """One line (a row of a head of a table): its parts, weighed by the mass that each saw."""
-    line = tl.program_id(0).to(tl.int64)
-    s, d = tl.arange(0, PARTS), tl.arange(0, WIDTH)
-    lse = tl.load(lse_at + s * LINES + line, mask=s < S, other=float("-inf"))
-    weights = tl.exp2(lse - tl.max(lse, 0))  # the first part has seen a key
-    there = (s < S)[:, None] & (d < D)[None, :]
-    parts = tl.load(part_at + (s[:, None] * LINES + line) * D + d[None, :], mask=there, other=0.0)
-    mixed = tl.sum(parts * weights[:, None], 0) / tl.sum(weights, 0)
-    tl.store(out_at + line * D + d, mixed.to(out_at.dtype.element_ty), mask=d < D)
-
-
 def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, S: int | None = None) -> Tensor:
     """As ``reference.context_attention``, in one pass over the keys, which are read once.
 
@@ -126,7 +110,7 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, S: int | None 
         return torch.empty(B, H, M, D, device=q.device, dtype=v.dtype)
     rows = min(64, max(16, triton.next_power_of_2(R)))
     row_blocks = triton.cdiv(R, rows)
-    S = S or parts(row_blocks * B * K, N, q.device)
+    S = S or parts(row_blocks * B * K, N // KEYS, q.device)
     per_part = triton.cdiv(triton.cdiv(N, KEYS), S) * KEYS
     S = triton.cdiv(N, per_part)
     out = torch.empty(B, H, M, D, device=q.device, dtype=v.dtype)
@@ -145,15 +129,5 @@ def context_attention(q: Tensor, k: Tensor, v: Tensor, n: Tensor, S: int | None 
         num_warps=4, num_stages=2,
     )  # fmt: skip
     if S > 1:
-        _combine[(B * H * M,)](
-            mixed, lse, out, B * H * M, D, S=S, PARTS=triton.next_power_of_2(S), WIDTH=width
-        )
+        combined(mixed, lse, out)
     return out
-
-
-def parts(programs: int, N: int, device: torch.device) -> int:
-    """How many parts to cut N keys into: enough that ``programs`` times that fill the device."""
-    if device.type != "cuda":
-        return 1
-    wanted = WAVES * torch.cuda.get_device_properties(device).multi_processor_count
-    return max(1, min(wanted // programs, N // (LEAST * KEYS)))

@@ -18,6 +18,7 @@ from foretoken.models.layers.hf.folder import Folder, json_of, without_prefix
 from foretoken.models.layers.hf.tokenizer import tokenizer_of
 from foretoken.models.layers.hf.weights import renamed
 from foretoken.models.layers.official import expect_layout
+from foretoken.models.layers.texts.chat import ChatTemplate
 
 __all__ = ["convert"]
 
@@ -125,7 +126,9 @@ def _chat(source: Path) -> dict[str, str] | None:
         return None
     if not isinstance(template, str):
         raise InvalidInput(f"{source}: the chat template must be a text, or one named 'default'")
-    return {"template": template} | {name: _text(said.get(name)) for name in _TEXTS}
+    tokens = {name: _text(said.get(name)) for name in _TEXTS}
+    ChatTemplate(template, tokens)  # or it is refused now rather than when it is needed
+    return {"template": template} | tokens
 
 
 def _text(token: Any) -> str:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from foretoken.errors import DataLoss, InvalidInput
-from foretoken.models.contract import Array, Arrays, Config, Steps
+from foretoken.models.contract import Array, Arrays, Config, Host, Steps
 from foretoken.models.depth.chains import Chain, expect_chain, full
 from foretoken.models.depth.menus import menu_of
 from foretoken.models.depth.policies import answered
 from foretoken.models.depth.requests import SearchRequest
-from foretoken.models.generation import Continuation, Reader, Sampling
-from foretoken.models.layers.texts.reading import TextReader, Unread
-from foretoken.models.layers.texts.tokens import FILE
+from foretoken.models.generation import Chat, Continuation, Reader, Sampling
+from foretoken.models.layers.texts.reading import TextReader, Unread, piece
+from foretoken.models.layers.texts.tokens import ALONE, FILE
 from foretoken.models.tasks import GenerationRequest, ScoreRequest
+
+if TYPE_CHECKING:
+    from foretoken.models.layers.texts.chat import ChatTemplate
 
 __all__ = ["ColaPredictor"]
 
+SPECIAL = ("bos_token", "eos_token")  # whose texts templates may name
 STRETCH = 4  # layers of the longest chain, as a multiple of the model's
 _NUMBERS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
@@ -45,6 +53,7 @@ class ColaPredictor:
         # As transformers: without leave to sample, the other numbers are not the model's own.
         own = {"temperature": 1.0} | {n: said[n] for n in _NUMBERS if n in said}
         self._defaults = own if said["sample"] else {}
+        self._said: Mapping[str, str] | None = config["chat"]
         self._tokenizer: Any = None
         if config["tokenizer"]:
             # Imported here: only versions that bring a tokenizer need the package.
@@ -69,7 +78,9 @@ class ColaPredictor:
             Unsupported: a menu is asked for, and this version has none.
         """
         del state
-        return answered(self, request)
+        if isinstance(request, GenerationRequest) and _is_long(request):
+            request = yield Host(partial(self._read, request))
+        return (yield from answered(self, request))
 
     def scoring(self, request: ScoreRequest) -> Continuation:
         """What it takes to score tokens; errors as for ``predict``."""
@@ -86,27 +97,29 @@ class ColaPredictor:
     def continuation(self, request: GenerationRequest) -> Continuation:
         """What a request asks for; errors as for ``predict``."""
         ids = self._ids(request.prompt)
-        if (whole := len(ids) + request.max_tokens) > self._positions:
+        most = request.max_tokens or max(1, self._positions - len(ids))
+        if (whole := len(ids) + most) > self._positions:
             raise InvalidInput(
-                f"a prompt of {len(ids)} tokens and an answer of {request.max_tokens} come to "
-                f"{whole}; this model has positions for {self._positions}"
+                f"a prompt of {len(ids)} tokens and an answer of {most} come to {whole}; this "
+                f"model has positions for {self._positions}"
             )
         for end in request.ends:
             self._expect_token("ends", end)
         return Continuation(
             ids=ids,
             chain=self._chain(request.chain),
-            most=request.max_tokens,
+            most=most,
             sampling=request.sampling.over(self._defaults),
             ends=self._ends | set(request.ends),
             reader=self._reader(ids, request.stop),
             logprobs=request.logprobs,
         )
 
-    def _chain(self, chain: Chain | None) -> Chain:
-        if chain is None:
-            return full(self.layers)
-        return expect_chain(chain, self.layers, self.longest)
+    def piece(self, token: int) -> str | None:
+        """See ``kinds.Generative``."""
+        if self._tokenizer is None:
+            return None
+        return piece(partial(self._tokenizer.decode, skip_special_tokens=False), token)
 
     def written(self, prompt: str | Array, answer: str) -> tuple[int, ...]:
         """See ``Adaptive.written``: as the two are written together, unless a token spans both."""
@@ -129,17 +142,44 @@ class ColaPredictor:
         said: str = self._tokenizer.decode(list(tokens))
         return said
 
-    def _ids(self, prompt: str | Array) -> tuple[int, ...]:
+    @cached_property
+    def _template(self) -> ChatTemplate:
+        """Read when it is first asked for: without it, texts are continued all the same."""
+        from foretoken.models.layers.texts.chat import ChatTemplate  # noqa: PLC0415
+
+        if self._said is None:
+            raise InvalidInput(
+                "this model has no chat template; give the prompt as one text, or as token ids"
+            )
+        return ChatTemplate(self._said["template"], {n: self._said[n] for n in SPECIAL})
+
+    def _chain(self, chain: Chain | None) -> Chain:
+        if chain is None:
+            return full(self.layers)
+        return expect_chain(chain, self.layers, self.longest)
+
+    def _read(self, request: GenerationRequest) -> GenerationRequest:
+        """The same with tokens for its prompt."""
+        work = self.continuation(request)
+        return replace(request, prompt=np.array(work.ids), max_tokens=work.most)
+
+    def _ids(self, prompt: str | Array | Chat) -> tuple[int, ...]:
         if isinstance(prompt, str):
             return self.tokens(prompt)
+        if isinstance(prompt, Chat):  # a template's text has its special tokens already
+            self._expect_tokenizer("the prompt")
+            return self._encoded(self._template.prompt(prompt), "the prompt", special=False)
         ids = tuple(int(i) for i in prompt)
         for i in ids:
             self._expect_token("the prompt", i)
         return ids
 
-    def _encoded(self, text: str, what: str, *, special: bool) -> tuple[int, ...]:
+    def _expect_tokenizer(self, what: str) -> None:
         if self._tokenizer is None:
             raise InvalidInput(f"this model has no tokenizer; give {what} as token ids")
+
+    def _encoded(self, text: str, what: str, *, special: bool) -> tuple[int, ...]:
+        self._expect_tokenizer(what)
         try:
             found: list[int] = self._tokenizer.encode(text, add_special_tokens=special).ids
         except Exception as e:  # the package has no class of its own for what has no token
@@ -158,3 +198,9 @@ class ColaPredictor:
         if stop:
             raise InvalidInput("this model has no tokenizer, so no text to stop at; give ends")
         return Unread()
+
+
+def _is_long(request: GenerationRequest) -> bool:
+    """Whether reading its prompt takes long, or says how long its answer may be."""
+    prompt = request.prompt
+    return request.max_tokens is None or isinstance(prompt, Chat) or len(prompt) > ALONE

@@ -17,7 +17,7 @@ from foretoken.models.depth.mcts import TreeSearch
 from foretoken.models.depth.menus import agreed
 from foretoken.models.depth.requests import SearchProgress, SearchReply, SearchRequest, Tried
 from foretoken.models.depth.trials import GREEDY, Trial, trial
-from foretoken.models.generation import Together
+from foretoken.models.generation import Chat, Together
 from foretoken.models.tasks import GenerationReply, GenerationRequest, Policy, ScoreRequest
 
 __all__ = ["answered", "searched"]
@@ -72,8 +72,9 @@ def _found(model: Adaptive, request: GenerationRequest) -> Steps:
     """The best chain that a search for this prompt finds; the whole one, if none is right."""
     if request.verifier is None:
         raise InvalidInput("a search needs a verifier")
-    model.continuation(_along(request, None))  # what is wrong with it is said before the search
-    search = SearchRequest(request.prompt, request.verifier, request.max_tokens, request.search)
+    plain = model.continuation(_along(request, None))  # says what is wrong before the search
+    prompt = np.array(plain.ids) if isinstance(request.prompt, Chat) else request.prompt
+    search = SearchRequest(prompt, request.verifier, plain.most, request.search)
     found: SearchReply = yield from searched(model, search, told=False)
     return found.best.chain
 
@@ -86,11 +87,11 @@ def _picked(model: Adaptive, request: GenerationRequest) -> Steps:
             "this version has no menu of chains; `foretoken search DATA.jsonl` makes one from "
             "labelled rows, and stores it as a version of its own"
         )
-    ids = model.continuation(plain).ids
+    work = model.continuation(plain)
     if menu.chooser is not None:
-        return menu.chains[menu.chooser.choice(ids)]
-    most = min(menu.short, request.max_tokens)
-    short = replace(plain, prompt=np.array(ids), max_tokens=most, sampling=GREEDY, logprobs=0)
+        return menu.chains[menu.chooser.choice(work.ids)]
+    most = min(menu.short, work.most)
+    short = replace(plain, prompt=np.array(work.ids), max_tokens=most, sampling=GREEDY, logprobs=0)
     works = [model.continuation(replace(short, chain=chain)) for chain in menu.chains]
     replies: list[GenerationReply] = yield Together(tuple(works))
     return menu.chains[agreed([tuple(token.id for token in reply.tokens) for reply in replies])]

@@ -12,9 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from foretoken.errors import InvalidInput
+from foretoken.kernels.rope import rotate
+from foretoken.models.generation import Keeping
 from foretoken.models.layers.gqa import GroupedProjections
 from foretoken.models.layers.rmsnorm import RMSNorm
-from foretoken.models.layers.rope import expect_known, rotate
+from foretoken.models.layers.rope import expect_known
 from foretoken.models.layers.swiglu import SwiGLU
 
 __all__ = ["Attend", "DecoderBlock", "DecoderShape"]
@@ -87,7 +89,10 @@ class DecoderBlock(nn.Module):
     def forward(self, h: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """h [N, W], and its positions' ``rope.angles`` -> [N, W]."""
         q, k, v = self.attention.project(self.norm_attention(h))
-        seen = attend(rotate(q, cos, sin), rotate(k, cos, sin), v)
-        h = h + self.attention.finish(seen)
-        out: Tensor = h + self.mlp(self.norm_mlp(h))
+        if isinstance(attend, Keeping):
+            seen = attend.unturned(q, k, v, cos, sin)
+        else:
+            seen = attend(*rotate(q, k, cos, sin), v)
+        h, normal = self.norm_mlp.added(h, self.attention.finish(seen))
+        out: Tensor = h + self.mlp(normal)
         return out

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from foretoken.kernels.rmsnorm import add_rmsnorm, rmsnorm
+
 __all__ = ["RMSNorm"]
 
 
 class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + eps) · weight over the last axis, computed in float32.
+    """x / sqrt(mean(x²) + eps) · weight over the last axis, computed in float32 or wider.
 
     Args:
         width: of the last axis.
@@ -23,6 +25,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> the same shape and dtype."""
-        h = x.float()
-        h = h / torch.sqrt(h.pow(2).mean(-1, keepdim=True) + self.eps)
-        return (h * self.weight).to(x.dtype)
+        return rmsnorm(x, self.weight, self.eps)
+
+    def added(self, x: Tensor, more: Tensor) -> tuple[Tensor, Tensor]:
+        """x + more, and what ``forward`` makes of it: [..., width] twice -> twice."""
+        return add_rmsnorm(x, more, self.weight, self.eps)

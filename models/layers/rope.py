@@ -1,6 +1,6 @@
 """Rotary position embedding (Su et al. 2021), plain or with Llama 3's scaling of frequencies.
 
-Letters: D head width, N positions, H heads.
+``kernels.rope`` turns heads by the angles. Letters: D head width, N positions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foretoken.errors import InvalidInput
 
-__all__ = ["angles", "expect_known", "frequencies", "rotate"]
+__all__ = ["angles", "expect_known", "frequencies"]
 
 PLAIN, LLAMA3 = "default", "llama3"
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
@@ -73,13 +73,6 @@ def angles(positions: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     """Positions [N] and frequencies [D / 2] -> cosines and sines, float32 [N, D / 2]."""
     turned = positions.to(torch.float32)[:, None] * frequencies
     return turned.cos(), turned.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn heads [N, H, D] by their positions' ``angles``; pairs are i and i + D / 2."""
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = cos[:, None, :], sin[:, None, :]
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
 def _kind(scaling: Mapping[str, Any] | None) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import silu
+
+from foretoken.kernels.swiglu import swiglu
 
 __all__ = ["SwiGLU"]
 
@@ -24,5 +25,5 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] -> [..., width]."""
-        out: Tensor = self.down(silu(self.gate(x)) * self.up(x))
+        out: Tensor = self.down(swiglu(self.gate(x), self.up(x)))
         return out

@@ -13,6 +13,8 @@ from foretoken.errors import InvalidInput
 from foretoken.models.depth.requests import SearchRequest
 from foretoken.models.tasks.curve import HORIZON, CurveRequest, following
 from foretoken.models.tasks.generation import (
+    LOGPROBS,
+    STOPS,
     GenerationReply,
     GenerationRequest,
     Policy,
@@ -27,6 +29,8 @@ from foretoken.models.tasks.text import TextReply, TextRequest
 
 __all__ = [
     "HORIZON",
+    "LOGPROBS",
+    "STOPS",
     "CurveRequest",
     "GenerationReply",
     "GenerationRequest",

@@ -11,9 +11,18 @@ from foretoken.generated import Token
 from foretoken.models.contract import Array
 from foretoken.models.depth.requests import SearchOptions
 from foretoken.models.depth.verifiers import Verifier
-from foretoken.models.generation import Sampling
+from foretoken.models.generation import Chat, Sampling
 
-__all__ = ["GenerationReply", "GenerationRequest", "Policy", "ScoreReply", "ScoreRequest", "Token"]
+__all__ = [
+    "LOGPROBS",
+    "STOPS",
+    "GenerationReply",
+    "GenerationRequest",
+    "Policy",
+    "ScoreReply",
+    "ScoreRequest",
+    "Token",
+]
 
 LOGPROBS, STOPS = 20, 16  # at most
 
@@ -36,8 +45,8 @@ class GenerationRequest:
     """A prompt to continue.
 
     Args:
-        prompt: a text, or token ids, int [T].
-        max_tokens: stop after that many.
+        prompt: a text, token ids, int [T], or a conversation.
+        max_tokens: stop after that many; None: after as many as the model has positions for.
         sampling: how tokens are drawn.
         chain: indices of the layers to run, in order, repeats allowed.
         policy: who says which layers; the default is "chain" where one is given, or else "full".
@@ -48,8 +57,8 @@ class GenerationRequest:
         logprobs: how many of the likeliest tokens to tell beside each that was chosen.
     """
 
-    prompt: str | Array
-    max_tokens: int
+    prompt: str | Array | Chat
+    max_tokens: int | None
     sampling: Sampling = field(default_factory=Sampling)
     chain: tuple[int, ...] | None = None
     policy: str | None = None
@@ -69,9 +78,9 @@ class GenerationRequest:
     def __post_init__(self) -> None:
         if isinstance(self.prompt, str):
             expect_unicode((self.prompt,), "the prompt")
-        elif self.prompt.ndim != 1 or self.prompt.size == 0 or self.prompt.dtype.kind not in "iu":
+        elif not isinstance(self.prompt, Chat) and not _are_tokens(self.prompt):
             raise InvalidInput("prompt must be a text or a list of at least one token")
-        if self.max_tokens < 1:
+        if self.max_tokens is not None and self.max_tokens < 1:
             raise InvalidInput(f"max_tokens must be at least 1, not {self.max_tokens}")
         if not 0 <= self.logprobs <= LOGPROBS:
             raise InvalidInput(f"logprobs is 0 to {LOGPROBS}, not {self.logprobs}")
@@ -87,6 +96,10 @@ class GenerationRequest:
             raise InvalidInput("a chain and the policy 'chain' go together")
         if (self.depth is Policy.SEARCH) != (self.verifier is not None):
             raise InvalidInput("a verifier and the policy 'search' go together")
+
+
+def _are_tokens(ids: Array) -> bool:
+    return ids.ndim == 1 and ids.size > 0 and ids.dtype.kind in "iu"
 
 
 @dataclass(frozen=True)
@@ -135,6 +148,7 @@ class GenerationReply:
         chain: that was run.
         prompt: tokens of the prompt.
         reused: tokens of the prompt whose keys and values were there already.
+        layers_run: each token counted; what is computed again counts again.
     """
 
     tokens: tuple[Token, ...]
@@ -142,14 +156,7 @@ class GenerationReply:
     chain: tuple[int, ...] = ()
     prompt: int = 0
     reused: int = 0
-
-    @property
-    def layers_run(self) -> int:
-        """Layers that were run for it, each of the chain for each token; the last token needs none.
-
-        What was computed twice, after others needed its room, counts once.
-        """
-        return len(self.chain) * (self.prompt - self.reused + len(self.tokens) - 1)
+    layers_run: int = 0
 
     @property
     def text(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 __all__ = ["SILENT", "Batch", "Lookup", "Observer", "Served", "Shed"]
@@ -91,8 +91,27 @@ class Observer(Protocol):
     def sessions(self, model: str, change: int, nbytes: int) -> None:
         """So many sessions of the model more, or less, have a slot now, of so many bytes each."""
 
-    def blocks(self, model: str, change: int) -> None:
-        """So many more blocks of keys and values of the model are free now, or fewer."""
+    def pool(self, pool: Hashable, model: str, blocks: int) -> None:
+        """A model has a pool of so many blocks of keys and values, all free; 0: no longer."""
+
+    def blocks_free(self, pool: Hashable, blocks: int) -> None:
+        """So many of a pool's blocks are free now."""
+
+    def first_token(self, model: str, seconds: float, prompt: int, reused: int) -> None:
+        """An answer has begun, so long after it was asked for.
+
+        Args:
+            model: that answers.
+            seconds: since it was asked.
+            prompt: its tokens.
+            reused: those of them that were not computed.
+        """
+
+    def next_token(self, model: str, seconds: float) -> None:
+        """An answer has another token, so long after the one before."""
+
+    def preempted(self, model: str, count: int) -> None:
+        """So many requests gave their blocks of keys and values back before they had ended."""
 
 
 class _Silent:
@@ -107,7 +126,11 @@ class _Silent:
     def contexts_evicted(self, count: int) -> None: ...
     def contexts_kept(self, count: int, table: int, state: int) -> None: ...
     def sessions(self, model: str, change: int, nbytes: int) -> None: ...
-    def blocks(self, model: str, change: int) -> None: ...
+    def pool(self, pool: Hashable, model: str, blocks: int) -> None: ...
+    def blocks_free(self, pool: Hashable, blocks: int) -> None: ...
+    def first_token(self, model: str, seconds: float, prompt: int, reused: int) -> None: ...
+    def next_token(self, model: str, seconds: float) -> None: ...
+    def preempted(self, model: str, count: int) -> None: ...
 
 
 SILENT: Observer = _Silent()

@@ -133,9 +133,35 @@ EXPOSED = (
         "Memory that the states of live sessions take.",
     ),
     Definition(
+        "foretoken_kv_blocks", "gauge", ("model",), "blocks",
+        "Blocks for keys and values that a model that generates has, each worker's counted.",
+    ),
+    Definition(
         "foretoken_kv_blocks_free", "gauge", ("model",), "blocks",
-        "Blocks of keys and values that requests may take now, those kept for prompts that begin "
-        "alike among them; each worker's counted.",
+        "Those of them that no request uses; what is kept of prefixes counts as free.",
+    ),
+    Definition(
+        "foretoken_prompt_tokens_total", "counter", ("model",), "tokens",
+        "Tokens of prompts whose answers have begun.",
+    ),
+    Definition(
+        "foretoken_prompt_tokens_reused_total", "counter", ("model",), "tokens",
+        "Those of them that were not computed, since their keys and values were there.",
+    ),
+    Definition(
+        "foretoken_generated_tokens_total", "counter", ("model",), "tokens", "Tokens of answers.",
+    ),
+    Definition(
+        "foretoken_time_to_first_token_seconds", "histogram", ("model",), "seconds",
+        "From a prompt's arrival at the engine to the first token of its answer.", SECONDS,
+    ),
+    Definition(
+        "foretoken_time_between_tokens_seconds", "histogram", ("model",), "seconds",
+        "From a token of an answer to the next.", SECONDS,
+    ),
+    Definition(
+        "foretoken_preemptions_total", "counter", ("model",), "requests",
+        "How often a request gave its blocks back to others and was computed again.",
     ),
     Definition(
         "foretoken_context_requests_total", "counter", ("model", "outcome"), "requests",

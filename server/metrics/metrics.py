@@ -8,6 +8,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Hashable
 from pathlib import Path
 
 import foretoken
@@ -15,6 +16,7 @@ from foretoken import errors
 from foretoken.server.engine.observer import Batch, Lookup, Served, Shed
 from foretoken.server.metrics.cells import Cells, merge
 from foretoken.server.metrics.definitions import SECONDS
+from foretoken.server.metrics.generation import AnswerCounts, PoolCounts
 from foretoken.server.metrics.models import ModelCounts, VersionCounts, cell_of
 from foretoken.server.metrics.shares import Share
 
@@ -63,6 +65,8 @@ class Metrics:
         self._held: dict[tuple[str, int], deque[int]] = {}
         self._rpcs: dict[tuple[str, str], list[float]] = {}
         self._methods: dict[str, list[float]] = {}
+        self._pools: dict[Hashable, PoolCounts] = {}
+        self._answers: dict[str, AnswerCounts] = {}
         self._writer: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         cell_of(self._cells, "foretoken_info", foretoken.__version__)[0] = 1
@@ -143,9 +147,29 @@ class Metrics:
         cell_of(self._cells, "foretoken_sessions_live", label)[0] += change
         cell_of(self._cells, "foretoken_sessions_bytes", label)[0] += change * nbytes
 
-    def blocks(self, model: str, change: int) -> None:
-        """So many more blocks of keys and values of the model are free now, or fewer."""
-        cell_of(self._cells, "foretoken_kv_blocks_free", self._model(model).label)[0] += change
+    def pool(self, pool: Hashable, model: str, blocks: int) -> None:
+        """A pool of blocks for keys and values is there, or no longer."""
+        if (held := self._pools.pop(pool, None)) is not None:
+            held.forget()
+        if blocks:
+            self._pools[pool] = PoolCounts(self._cells, self._model(model).label, blocks)
+
+    def blocks_free(self, pool: Hashable, blocks: int) -> None:
+        """So many of a pool's blocks are free now; one that is no longer held does not count."""
+        if (counts := self._pools.get(pool)) is not None:
+            counts.free(blocks)
+
+    def first_token(self, model: str, seconds: float, prompt: int, reused: int) -> None:
+        """An answer has begun."""
+        (self._answers.get(model) or self._answer(model)).first(seconds, prompt, reused)
+
+    def next_token(self, model: str, seconds: float) -> None:
+        """An answer goes on."""
+        (self._answers.get(model) or self._answer(model)).next(seconds)
+
+    def preempted(self, model: str, count: int) -> None:
+        """So many requests gave their blocks back."""
+        (self._answers.get(model) or self._answer(model)).preemptions[0] += count
 
     # -- the doors --------------------------------------------------------------------------------
 
@@ -251,6 +275,13 @@ class Metrics:
         if self._other is None:
             self._other = ModelCounts(self._cells, OTHER)
         return self._other
+
+    def _answer(self, model: str) -> AnswerCounts:
+        label = self._model(model).label
+        found = self._answers.get(label)
+        if found is None:
+            found = self._answers[label] = AnswerCounts(self._cells, label)
+        return found
 
     def _version(self, model: str, number: int) -> VersionCounts | None:
         """The counts of a version; None when its model is among the others."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from foretoken.models.layers.linear_gelu import LinearGELU
+from foretoken.models.layers.words import Words
 
-__all__ = ["PackedLinear", "pack"]
+__all__ = ["PackedLinear", "PackedWords", "pack"]
 
 FUSED: Mapping[type, str] = {nn.Linear: "none", LinearGELU: "gelu"}  # oneDNN's name of what follows
 LEAST = 64  # of both sides of a matrix: what is smaller is reordered in no time
@@ -43,11 +44,36 @@ class PackedLinear(nn.Linear):
         return made
 
 
+class PackedWords(Words):
+    """A table of tokens that is the head, too: as it is, and packed.
+
+    Args:
+        words: in bfloat16, on the CPU; its parameter is shared.
+    """
+
+    def __init__(self, words: Words) -> None:
+        super().__init__(words.num_embeddings, words.embedding_dim, device="meta")
+        self.weight = words.weight
+        head = nn.Linear(words.embedding_dim, words.num_embeddings, bias=False, device="meta")
+        head.weight = words.weight
+        self._head = PackedLinear(head)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the packed matrix."""
+        return self.weight.nbytes
+
+    def scores(self, h: Tensor) -> Tensor:
+        """[..., W] -> [..., V] bfloat16."""
+        scored: Tensor = self._head(h)
+        return scored
+
+
 def pack(module: nn.Module) -> int:
     """Pack the linear layers of a module on the CPU, where oneDNN multiplies in bfloat16.
 
     Args:
-        module: whose linear layers are in bfloat16; it is changed.
+        module: whose linear layers, and tables of tokens, are in bfloat16; it is changed.
 
     Returns:
         Bytes that it takes more.
@@ -57,12 +83,17 @@ def pack(module: nn.Module) -> int:
     more = 0
     for parent in list(module.modules()):
         for name, part in list(parent.named_children()):
-            if (
+            packed: PackedLinear | PackedWords
+            if type(part) is Words and min(part.weight.shape) >= LEAST:
+                packed = PackedWords(part)
+            elif (
                 type(part) in FUSED
                 and isinstance(part, nn.Linear)
                 and min(part.weight.shape) >= LEAST
             ):
                 packed = PackedLinear(part)
-                setattr(parent, name, packed)
-                more += packed.nbytes
+            else:
+                continue
+            setattr(parent, name, packed)
+            more += packed.nbytes
     return more

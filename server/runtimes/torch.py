@@ -179,7 +179,8 @@ class TorchExecutable:
         return tensor.to(self.device)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        if self.dtype == torch.float32:
+        # A layer's tokens are in this dtype all the way: there is nothing to be cast.
+        if self.dtype == torch.float32 or not self._graphs:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype, cache_enabled=False)
 

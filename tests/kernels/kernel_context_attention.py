@@ -12,6 +12,7 @@ import torch
 
 from foretoken.kernels.context_attention import reference
 from foretoken.kernels.context_attention import triton as kernel
+from foretoken.kernels.parts import parts
 from tests.kernels import common
 
 DEVICE = os.environ["DEVICE"]
@@ -85,6 +86,6 @@ def test_no_rows_are_none():
 def test_few_rows_are_cut_into_parts_that_fill_the_device():
     device = torch.device("cuda", 0)
     cores = torch.cuda.get_device_properties(device).multi_processor_count
-    assert kernel.parts(1, 1 << 20, device) >= cores
-    assert kernel.parts(100 * cores, 1 << 20, device) == 1
-    assert kernel.parts(1, 10, device) == 1
+    assert parts(1, 1 << 14, device) >= cores
+    assert parts(100 * cores, 1 << 14, device) == 1
+    assert parts(1, 7, device) == 1

@@ -156,3 +156,8 @@ def test_it_is_published_without_graphs_and_checked_by_its_module(artefact, tmp_
     wider = {**CONFIG, "shape": {**CONFIG["shape"], "mlp": 25}}
     with pytest.raises(InvalidInput, match="does not hold the weights"):
         check(replace(made, config=wider))
+
+
+def test_a_version_decodes_a_token_before_it_serves(plane):
+    loaded = plane.run(plane.plane.describe("sums"))
+    assert loaded.generator.turns > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -15,13 +14,10 @@ from foretoken.models.depth.requests import SearchOptions, SearchRequest
 from foretoken.models.depth.verifiers import Matches
 from foretoken.models.generation import Sampling
 from foretoken.models.tasks import GenerationRequest
-from foretoken.server.engine.observer import SILENT
 from foretoken.server.local import LocalPlane
 from foretoken.server.menus import LabelledRow, MenuOptions
-from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
 from foretoken.server.settings import load_settings
-from tests.asynchronous import awaited
 from tests.toys import cola
 
 PROMPT = "12+34="
@@ -117,32 +113,3 @@ def test_searches_are_heard(plane):
     assert all(each.tried for each in told if each.stage == "search")
     with pytest.raises(InvalidInput, match="rows"):
         plane.search_rows("sums", rows[:1])
-
-
-class Ears:
-    """Adds up the blocks that are told of."""
-
-    def __init__(self):
-        self.free = Counter()
-        self.least = 1 << 30
-
-    def __getattr__(self, name):
-        return getattr(SILENT, name)
-
-    def blocks(self, model, change):
-        self.free[model] += change
-        self.least = min(self.least, self.free[model])
-
-
-@awaited
-async def test_free_blocks_are_told_from_load_to_unload(registry):
-    ears = Ears()
-    plane = Plane(registry, load_settings(generation_bytes=1 << 16), ears)
-    assert (await plane.describe("sums")).generator.blocks.count == 64
-    assert ears.free == {"sums": 64}
-    await plane.predict("sums", [LONG])
-    assert ears.least <= 64 - 12
-    assert ears.free == {"sums": 64}
-    await plane.unload("sums")
-    assert ears.free == {"sums": 0}
-    await plane.close()

@@ -395,7 +395,8 @@ def test_nothing_is_counted_that_is_not_defined():
     counted.contexts_evicted(1)
     counted.contexts_kept(1, 2, 3)
     counted.sessions("lcpfn", 1, 10)
-    counted.blocks("lcpfn", 7)
+    counted.pool("pool", "lcpfn", 10)
+    counted.first_token("lcpfn", 0.1, 5, 2)
     cells = asyncio.run(counted.cells())
     defined = {each.name: len(each.labels) for each in EXPOSED}
     for name, *own in cells:

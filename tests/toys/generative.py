@@ -35,10 +35,14 @@ class Predict:
         none = np.zeros((1, 0, self.width), np.float32)
         return {"keys": none, "values": none, "seen": np.zeros(1, np.int64)}
 
+    def piece(self, token: int) -> str | None:
+        return chr(97 + token)
+
     def predict(self, request: GenerationRequest, state: Any = None) -> Steps:
         kept = dict(self.start()) if state is None else state
         graph, new = "prefill", np.asarray(request.prompt)
         chosen: list[Token] = []
+        assert request.max_tokens is not None
         while len(chosen) < request.max_tokens:
             tokens = {"tokens": new[None].astype(np.int64), "length": np.array([len(new)])}
             (made,) = yield [Call(graph, tokens, kept)]

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["StopTexts", "TextReader", "Unread"]
+__all__ = ["StopTexts", "TextReader", "Unread", "piece"]
 
 BROKEN = "\ufffd"  # what decoders make of bytes that are no character, or none yet
 HELD = 16  # tokens after which broken text is let go: no character has so many
 CONTEXT = 4  # tokens of the prompt that the first ones of an answer are decoded with
+
+
+def piece(decode: Callable[[list[int]], str], token: int) -> str | None:
+    """A token's own text; None if that is only part of a character.
+
+    It is what a second one adds to a first, for at the beginning of a text decoders drop spaces.
+
+    Args:
+        decode: tokens to text, special ones included.
+        token: whose text.
+    """
+    own = decode([token, token])[len(decode([token])) :]
+    return None if BROKEN in own else own
 
 
 class StopTexts:

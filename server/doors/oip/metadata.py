@@ -51,9 +51,10 @@ class Metadata:
             "limits.queue": str(settings.queue),
             "limits.deadline_seconds": f"{settings.deadline:g}",
         }
-        self._of_texts = {
-            "limits.texts": str(settings.texts),
-            "limits.text_bytes": str(settings.text_bytes),
+        text_bytes = {"limits.text_bytes": str(settings.text_bytes)}
+        self._of_tasks = {
+            Task.TEXT: {"limits.texts": str(settings.texts), **text_bytes},
+            Task.GENERATION: text_bytes,
         }
         self._wait = round(settings.batch_wait * 1e6)
         self._queue = settings.queue
@@ -153,7 +154,7 @@ class Metadata:
             "family": version.family,
             "precision": version.precision,
             **self._limits,
-            **(self._of_texts if kind.task is Task.TEXT else {}),
+            **self._of_tasks.get(kind.task, {}),
         }
 
     def _batching(self) -> config.ModelDynamicBatching:

@@ -8,6 +8,7 @@ fits the pool alone, so each one ends.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 from foretoken.errors import Unsupported
@@ -54,6 +55,7 @@ class Admission:
         while self.waiting and len(self.active) < self._most and self._fits(self.waiting[0]):
             one = self.waiting.popleft()
             self.active[one] = None
+            one.idle += time.monotonic() - one.since
             admitted.append(one)
         return admitted
 
@@ -79,6 +81,7 @@ class Admission:
     def _preempt(self, one: Decoding) -> None:
         self.leave(one)
         self.waiting.appendleft(one)
+        one.since = time.monotonic()
         self.preempted += 1
 
     def _fits(self, one: Decoding) -> bool:

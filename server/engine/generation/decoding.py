@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,10 @@ class Decoding:
     at: int = 0
     hidden: Tensor | None = None
     waited: int = 0  # turns, since it last took part in one
+    layers: int = 0  # that were run, each token counted
+    # Seconds without blocks, up to when it had them last, and since when it has none again.
+    idle: float = 0.0
+    since: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.tokens = list(self.work.ids)
@@ -75,7 +80,12 @@ class Decoding:
             return self.score
         work = self.work
         return GenerationReply(
-            tuple(self.answer), self.finish, work.chain, len(work.ids), self.reused or 0
+            tuple(self.answer),
+            self.finish,
+            work.chain,
+            len(work.ids),
+            self.reused or 0,
+            self.layers,
         )
 
     def clear(self) -> None:

@@ -10,7 +10,8 @@ from itertools import count
 import torch
 
 from foretoken.errors import InvalidInput, Overloaded
-from foretoken.models.generation import Continuation, Layered
+from foretoken.models.generation import Continuation, Layered, Sampling
+from foretoken.models.layers.texts.reading import Unread
 from foretoken.models.tasks import Token
 from foretoken.server.engine.generation.admission import Admission
 from foretoken.server.engine.generation.blocks import Blocks
@@ -103,6 +104,18 @@ class Generator:
         self.admission.add(one)
         return one
 
+    def warm(self) -> None:
+        """Decode a token by all layers, so that the first request finds done what is slow once.
+
+        Raises:
+            Unsupported: the pool is too small for it.
+            ForetokenError: whatever the module raises.
+        """
+        whole = tuple(range(self._scheduler.head))
+        self.add(Continuation((0,), whole, 2, Sampling().over({}), frozenset(), Unread()))
+        for _ in self.run():
+            pass
+
     def cancel(self, one: Decoding) -> None:
         """Take a request out; its blocks are free at once."""
         self.admission.leave(one)
@@ -128,6 +141,7 @@ class Generator:
             if not one.work.scored:
                 self._publish(one)
             one.at += 1
+            one.layers += one.count
         return []
 
     def run(self) -> Iterator[tuple[Decoding, Token | None]]:
@@ -170,7 +184,7 @@ class Generator:
             text = one.work.reader.read(said, last=length or ended)
             stopped = ended or one.work.reader.stopped
             one.finish = "stop" if stopped else "length" if length else ""
-            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest)
+            token = Token(drawn.token, text, drawn.logprob, drawn.likeliest, one.finish)
             one.answer.append(token)
             heard.append((one, token))
             if one.finish:

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foretoken.kernels.decode_attention import decode_attention
+from foretoken.kernels.rope import rotate, rotate_into_
+from foretoken.models.generation import Keeping
 from foretoken.models.layers.gqa import causal
-from foretoken.server.engine.generation.attention import paged_attention
 from foretoken.server.engine.generation.blocks import SPARE
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.spans import Group, Spans
@@ -59,7 +61,7 @@ class Pool:
         return View(self, batch, spans)
 
 
-class View:
+class View(Keeping):
     """Keeps a batch's new keys and values, and lets its tokens see all of theirs.
 
     Args:
@@ -76,10 +78,22 @@ class View:
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Queries [N, H, D], keys and values [N, K, D] -> what each query saw, [N, H, D]."""
-        pool, spans = self._pool, self._spans
+        pool, kept = self._pool, self._spans.kept
         for new, there in ((k, pool.keys), (v, pool.values)):
-            own = new if spans.kept is None else new[spans.kept]
+            own = new if kept is None else new[kept]
             there.flatten(0, 1).index_copy_(0, self._places, own.to(there.dtype))
+        return self._all(q, k, v)
+
+    def unturned(self, q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """See ``Keeping.unturned``."""
+        pool = self._pool
+        if self._spans.kept is not None:  # some are read from here, and not from the pool
+            return self(*rotate(q, k, cos, sin), v)
+        q = rotate_into_(q, k, v, cos, sin, pool.keys, pool.values, self._places)
+        return self._all(q, k, v)
+
+    def _all(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        pool, spans = self._pool, self._spans
         if len(spans.groups) == 1:
             group = spans.groups[0]
             B, T = len(group.members), group.count
@@ -100,7 +114,7 @@ class View:
             own = one.tables[one.at][: group.blocks]
             row[: len(own)] = own
         where = torch.from_numpy(tables).to(pool.device)
-        return paged_attention(q, pool.keys, pool.values, where, group.seen)
+        return decode_attention(q, pool.keys, pool.values, where, group.seen)
 
 
 def _places(one: Decoding, size: int) -> list[int]:

@@ -14,6 +14,7 @@ from foretoken.models.generation import Continuation
 from foretoken.models.tasks import GenerationReply, ScoreReply, Token
 from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.generator import Generator
+from foretoken.server.engine.observer import SILENT, Observer
 from foretoken.server.terms import Terms
 
 __all__ = ["Running"]
@@ -29,6 +30,7 @@ class _Asked:
     owner: str
     emit: Callable[[Token], None]
     done: asyncio.Future[GenerationReply | ScoreReply]
+    last: float  # when it was asked for, or had its last token, as time.monotonic says it
     one: Decoding | None = None  # as the generator knows it; the threads' own
 
     def fail(self, error: BaseException) -> None:
@@ -48,25 +50,33 @@ class Running:
     Args:
         generator: that runs.
         host: has work done in a thread of those that compute.
-        free: is told how many blocks are free, after every slice of turns.
+        observer: hears of tokens and blocks.
+        model: as the observer knows it.
     """
 
     def __init__(
         self,
         generator: Generator,
         host: Callable[[Callable[[], Any]], Awaitable[Any]],
-        free: Callable[[int], None] = lambda _count: None,
+        observer: Observer = SILENT,
+        model: str = "",
     ) -> None:
         self.generator = generator
+        self._observer = observer
+        self._model = model
+        self._preempted = 0  # of which the observer has heard
         self._host = host
-        self._free = free
         self._arriving: list[_Asked] = []
         self._leaving: list[_Asked] = []
         self._inside: dict[Decoding, _Asked] = {}  # the threads' own
         self._task: asyncio.Task[None] | None = None
 
     async def generate(
-        self, work: Continuation, emit: Callable[[Token], None], terms: Terms
+        self,
+        work: Continuation,
+        emit: Callable[[Token], None],
+        terms: Terms,
+        waited: Callable[[float], None] = lambda _seconds: None,
     ) -> GenerationReply | ScoreReply:
         """Continue tokens, or score them; cancelling it takes the request out.
 
@@ -74,6 +84,7 @@ class Running:
             work: what to continue.
             emit: is told every token as it comes.
             terms: of the request; prefixes are shared within a tenant.
+            waited: is told, once it is answered, for how many seconds it had no blocks.
 
         Raises:
             Unsupported, Overloaded: as ``Generator.add``.
@@ -82,12 +93,15 @@ class Running:
         """
         done: asyncio.Future[GenerationReply | ScoreReply]
         done = asyncio.get_running_loop().create_future()
-        asked = _Asked(work, terms.caller.tenant or "", emit, done)
+        asked = _Asked(work, terms.caller.tenant or "", emit, done, time.monotonic())
         self._arriving.append(asked)
         self._wake()
         try:
             async with asyncio.timeout(None if terms.left == float("inf") else terms.left):
-                return await done
+                reply = await done
+            if asked.one is not None:
+                waited(asked.one.idle)
+            return reply
         except TimeoutError as e:
             raise DeadlineExceeded("the deadline passed before the answer was there") from e
         finally:
@@ -113,9 +127,24 @@ class Running:
                     asked.fail(gone)
                 self._inside.clear()
                 return
-            self._free(self.generator.blocks.free)
+            self._count(events)
             for asked, what in events:
                 self._tell(asked, what)
+
+    def _count(self, events: Sequence[_Event]) -> None:
+        observer, now = self._observer, time.monotonic()
+        observer.blocks_free(self.generator, self.generator.blocks.free)
+        if more := self.generator.admission.preempted - self._preempted:
+            observer.preempted(self._model, more)
+            self._preempted += more
+        for asked, what in events:
+            if isinstance(what, Token) and (one := asked.one) is not None:
+                if what is one.answer[0]:
+                    reused = one.reused or 0
+                    observer.first_token(self._model, now - asked.last, len(one.work.ids), reused)
+                else:
+                    observer.next_token(self._model, now - asked.last)
+                asked.last = now
 
     def _tell(self, asked: _Asked, what: Token | ForetokenError | None) -> None:
         if isinstance(what, ForetokenError):

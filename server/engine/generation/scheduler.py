@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from foretoken.server.engine.generation.decoding import Decoding
 
@@ -31,6 +31,14 @@ class Scheduler:
         """The layer that a request needs next."""
         return one.work.chain[one.at] if one.at < len(one.work.chain) else self.head
 
+    def rule(self, by_layer: Mapping[int, Sequence[Decoding]]) -> int:
+        """Which of the layers that requests need is next, unless one of them has lost patience.
+
+        The one that most need; of those that as many do, the lowest: whoever waits behind it is met
+        there.
+        """
+        return max(by_layer, key=lambda each: (len(by_layer[each]), -each))
+
     def choose(self, active: Iterable[Decoding]) -> tuple[int, list[Decoding]]:
         """A layer and the batch that it runs for, of active requests, at least one."""
         by_layer: dict[int, list[Decoding]] = {}
@@ -38,8 +46,7 @@ class Scheduler:
         for one in everyone:
             by_layer.setdefault(self.needs(one), []).append(one)
         longest = max(everyone, key=lambda one: one.waited)
-        # Of those that as many need, the lowest: whoever waits behind it is met there.
-        layer = max(by_layer, key=lambda each: (len(by_layer[each]), -each))
+        layer = self.rule(by_layer)
         if longest.waited >= self._patience:
             layer = self.needs(longest)
         batch: list[Decoding] = []

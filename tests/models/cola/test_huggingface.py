@@ -202,6 +202,13 @@ def test_wrong_defaults_of_generation_are_refused(llama, tmp_path, entries, said
         convert(changed(llama, "generation_config.json", **entries), tmp_path / "out")
 
 
+def test_what_is_no_template_is_refused(llama, tmp_path):
+    (llama / "chat_template.jinja").write_text("{% if messages %}")
+    with pytest.raises(InvalidInput, match="the chat template cannot be read"):
+        convert(llama, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_without_a_tokenizer_and_too_many_tokens_are_refused(llama, tmp_path):
     with pytest.raises(InvalidInput, match="1 to 96"):
         convert(llama, tmp_path / "out", max_tokens=97)

@@ -9,7 +9,8 @@ from foretoken.errors import DataLoss, InvalidInput
 from foretoken.models.cola import FAMILY
 from foretoken.models.cola.predict import ColaPredictor
 from foretoken.models.cola.vocabulary import BOS, EOS, VOCABULARY
-from foretoken.models.generation import Continuation, Sampling
+from foretoken.models.contract import Host
+from foretoken.models.generation import Chat, Continuation, Sampling
 from foretoken.models.layers.texts.tokens import FILE
 from foretoken.models.tasks import GenerationReply, GenerationRequest
 
@@ -95,6 +96,42 @@ def test_what_a_request_leaves_open_is_as_the_folder_says(own, given, wanted):
 def test_bad_requests_are_refused(values, message):
     with pytest.raises(InvalidInput, match=message):
         asked(**values)
+
+
+def test_a_conversation_becomes_the_tokens_that_its_template_writes():
+    template = "{{ bos_token }}{% for m in messages %}{{ m.role }}:{{ m.content }}{% endfor %}"
+    chat = {"template": template, "bos_token": "<s>", "eos_token": "</s>"}
+    generation = {"ends": [EOS], "sample": False}
+    model = ColaPredictor({**CONFIG, "generation": generation, "chat": chat}, {FILE: JSON})
+    request = GenerationRequest(Chat(({"role": "user", "content": "1+2="},)), None)
+    work = model.continuation(request)
+    assert list(work.ids) == VOCABULARY.encode("user:1+2="), "special tokens are there once"
+    assert work.most == CONFIG["positions"] - len(work.ids), "it may have the rest"
+    steps = model.predict(request)
+    host = next(steps)
+    assert isinstance(host, Host)  # templates take their time
+    assert steps.send(host.work()).ids == work.ids
+    with pytest.raises(InvalidInput, match="no chat template; give the prompt as one text"):
+        predictor().continuation(request)
+    broken = {**CONFIG, "generation": generation, "chat": {**chat, "template": "{% if %}"}}
+    model = ColaPredictor(broken, {FILE: JSON})
+    with pytest.raises(InvalidInput, match="the chat template cannot be read"):
+        model.continuation(request)
+    assert model.continuation(GenerationRequest("1", 1)).most == 1, "texts are continued"
+
+
+def test_long_texts_are_read_elsewhere():
+    steps = predictor().predict(GenerationRequest("1" * 3000, 1))
+    host = next(steps)
+    assert isinstance(host, Host)
+    with pytest.raises(InvalidInput, match="a prompt of 3001 tokens"):
+        host.work()
+
+
+def test_tokens_have_texts_special_ones_included():
+    model = predictor()
+    assert [model.piece(i) for i in range(len(VOCABULARY))] == list(VOCABULARY.tokens)
+    assert ColaPredictor(FAMILY.small, {}).piece(3) is None
 
 
 def test_without_a_tokenizer_there_are_tokens_alone():

@@ -16,10 +16,11 @@ from transformers.models.qwen2.modeling_qwen2 import (
 )
 
 from foretoken.errors import InvalidInput
+from foretoken.kernels.rope import rotate
 from foretoken.models.layers.decoder import DecoderBlock, DecoderShape
-from foretoken.models.layers.gqa import attend
+from foretoken.models.layers.gqa import attend, causal
 from foretoken.models.layers.rmsnorm import RMSNorm
-from foretoken.models.layers.rope import angles, frequencies, rotate
+from foretoken.models.layers.rope import angles, frequencies
 from foretoken.models.layers.swiglu import SwiGLU
 
 LLAMA3 = {
@@ -63,9 +64,9 @@ def test_positions_turn_heads_as_llamas_do(scaling):
         cos, sin = LlamaRotaryEmbedding(theirs)(q, positions[None])
         wanted = apply_rotary_pos_emb(q, k, cos, sin)
     turned = angles(positions, frequencies(64, 5e5, scaling))
-    for x, want in zip((q, k), wanted, strict=True):
-        got = rotate(x[0].transpose(0, 1), *turned).transpose(0, 1)
-        torch.testing.assert_close(got, want[0], rtol=1e-6, atol=1e-6)
+    got = rotate(q[0].transpose(0, 1), k[0].transpose(0, 1), *turned)
+    for mine, want in zip(got, wanted, strict=True):
+        torch.testing.assert_close(mine.transpose(0, 1), want[0], rtol=1e-6, atol=1e-6)
 
 
 def test_llama3_scaling_changes_the_slow_frequencies_only():
@@ -141,3 +142,26 @@ def test_a_shape_that_is_none_is_refused(wrong):
 
     with pytest.raises(InvalidInput, match="not a decoder"):
         replace(SHAPE, **wrong)
+
+
+def test_a_block_compiles_whole_and_is_the_same():
+    """Kernels without gradients are no part of what is trained."""
+    block, h = DecoderBlock(SHAPE), torch.randn(2, 9, 24)
+    turn = angles(torch.arange(9), frequencies(8, 1e4))
+    compiled = torch.compile(block, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(h, *turn, causal), block(h, *turn, causal))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 0.002), (torch.bfloat16, 0.02)])
+def test_a_gpu_runs_a_block_by_kernels_as_a_cpu_does_without(dtype, bound):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    block, h = DecoderBlock(SHAPE), torch.randn(2, 9, 24)
+    turn = angles(torch.arange(9), frequencies(8, 1e4))
+    with torch.no_grad():
+        wanted = block(h, *turn, causal)
+        block.to("cuda", dtype)
+        made = block(h.to("cuda", dtype), *(each.cuda() for each in turn), causal)
+    assert made.dtype == dtype
+    assert (made.cpu() - wanted).norm() <= bound * wanted.norm()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from foretoken.models.layers.texts.reading import StopTexts, TextReader
+from foretoken.models.layers.texts.reading import StopTexts, TextReader, piece
 
 
 def of_bytes(tokens):
@@ -63,6 +63,15 @@ def test_byte_level_tokens_of_a_tokenizer_are_told_whole():
     found = pieces(TextReader(made.decode, made.encode("before").ids), made.encode(text).ids)
     assert "".join(found) == text
     assert not any("\ufffd" in piece for piece in found)
+
+
+def test_a_token_has_a_text_of_its_own_unless_it_is_part_of_a_character():
+    assert piece(of_bytes, ord("a")) == "a"
+    assert piece(of_bytes, 0xC3) is None
+    assert piece(of_bytes, 0xA9) is None
+    made = Tokenizer(models.WordLevel({"▁a": 0, "b": 1, "<s>": 2}, unk_token="b"))
+    made.decoder = decoders.Metaspace()
+    assert [piece(made.decode, i) for i in range(3)] == [" a", "b", "<s>"]
 
 
 @given(

@@ -59,10 +59,32 @@ async def port(registry, *, log=None, **given):
         await plane.close()
 
 
-async def post(running, said, **headers):
-    body = said if isinstance(said, bytes) else json.dumps(said).encode()
-    answer = await running.ask(PATH, "POST", body, **{"content-type": "application/json"} | headers)
+async def post(running, said, path=PATH, **headers):
+    answer = await sent(running, said, path, **headers)
     return answer.status, json.loads(answer.text), answer.headers
+
+
+async def sent(running, said, path, **headers):
+    body = said if isinstance(said, bytes) else json.dumps(said).encode()
+    return await running.ask(path, "POST", body, **{"content-type": "application/json"} | headers)
+
+
+async def streamed(running, said, path, **headers):
+    """The events of an answer: their kinds and what they say."""
+    answer = await sent(running, {**said, "stream": True}, path, **headers)
+    assert (answer.status, answer.headers["content-type"]) == (
+        200,
+        "text/event-stream; charset=utf-8",
+    )
+    assert answer.text.endswith("\n\n")
+    return [_event(each) for each in answer.text[:-2].split("\n\n")]
+
+
+def _event(told):
+    *kind, data = told.split("\n")
+    data = data.removeprefix("data: ")
+    said = data if data == "[DONE]" else json.loads(data)
+    return "".join(kind).removeprefix("event: "), said
 
 
 async def vectors(running, *texts, **fields):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from foretoken.models.layers.linear_gelu import LinearGELU
-from foretoken.server.runtimes.packed import LEAST, PackedLinear, pack
+from foretoken.models.layers.words import Words
+from foretoken.server.runtimes.packed import LEAST, PackedLinear, PackedWords, pack
 
 pytestmark = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU has no bfloat16 in oneDNN"
@@ -67,3 +68,17 @@ def test_other_kinds_of_layers_are_left_alone():
     module = nn.Sequential(Own(128, 128)).bfloat16()
     assert pack(module) == 0
     assert type(module[0]) is Own
+
+
+@torch.inference_mode()
+def test_a_table_that_is_the_head_is_both():
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"words": Words(100, 128)}).bfloat16()
+    words = module["words"]
+    x, ids = torch.randn(5, 128).bfloat16(), torch.tensor([0, 99, 7])
+    assert pack(module) == words.weight.nbytes
+    packed = module["words"]
+    assert isinstance(packed, PackedWords)
+    torch.testing.assert_close(packed(ids), words(ids), rtol=0, atol=0)
+    wanted = x.double() @ words.weight.double().t()
+    torch.testing.assert_close(packed.scores(x).double(), wanted, rtol=0.02, atol=0.2)

@@ -175,9 +175,9 @@ def test_a_sequence_is_answered_by_the_model_s_own_outputs():
     assert "may have 2" in refused(sequence(), request({"values": values}), request_tokens=2)[1]
 
 
-def test_generation_has_no_tensors():
+def test_generation_needs_a_prompt():
     code, details = refused(generation(), request({}))
-    assert (code, "token by token" in details) == ("UNIMPLEMENTED", True)
+    assert (code, "'text_input'" in details) == ("INVALID_ARGUMENT", True)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from foretoken.errors import InvalidInput, Overloaded, Unsupported
 from foretoken.server.engine.generation.generator import Sizes
-from tests.server.engine.generation import assert_uncached, continuation, generator
+from tests.server.engine.generation import LAYERS, assert_uncached, continuation, generator
 
 
 def finished(work, **sizes):
@@ -91,3 +91,13 @@ def test_cancelling_frees_blocks_at_once_wherever_a_request_is():
     made.cancel(active)  # once more says nothing
     assert made.blocks.free == 40
     assert made.turn() == []
+
+
+def test_a_generator_that_is_warm_has_run_every_layer_and_left_nothing():
+    made = generator()
+    made.warm()
+    assert made.turns == 2 * (LAYERS + 1)
+    assert made.blocks.free == made.blocks.count
+    assert not made.busy
+    with pytest.raises(Unsupported, match=f"needs {LAYERS} blocks"):
+        generator(blocks=LAYERS - 1).warm()
