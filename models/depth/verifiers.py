@@ -6,10 +6,9 @@ Of those here, ``Exact`` takes one pass over prompt and answer; for others, it i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foretoken.arrays import expect_unicode
 from foretoken.errors import InvalidInput
@@ -40,10 +39,11 @@ class Exact:
 
 @dataclass(frozen=True)
 class Matches:
-    """The answer's text matches a regular expression of Python's, somewhere.
+    """The answer's text matches a regular expression, somewhere.
 
     Args:
-        pattern: ``^`` and ``$`` stand for its ends.
+        pattern: in RE2's syntax, which any text is matched with in linear time: callers' patterns
+            run in the server. ``^`` and ``$`` stand for the text's ends.
     """
 
     pattern: str
@@ -52,14 +52,21 @@ class Matches:
         expect_unicode((self.pattern,), "the pattern")
         if len(self.pattern) > PATTERN:
             raise InvalidInput(f"a pattern has at most {PATTERN} characters")
-        try:
-            re.compile(self.pattern)
-        except re.error as e:
-            raise InvalidInput(f"{self.pattern!r} is not a regular expression: {e}") from e
+        self._compiled()
 
     def __call__(self, text: str) -> bool:
         """Whether the text matches."""
-        return re.search(self.pattern, text) is not None
+        return self._compiled().search(text) is not None
+
+    def _compiled(self) -> Any:
+        import re2  # noqa: PLC0415  (searches alone need it)
+
+        options = re2.Options()
+        options.log_errors = False
+        try:
+            return re2.compile(self.pattern, options)
+        except re2.error as e:
+            raise InvalidInput(f"{self.pattern!r} is not a regular expression of RE2: {e}") from e
 
 
 @dataclass(frozen=True)
