@@ -32,7 +32,7 @@ def random_logits(executable: TorchExecutable, R: int = 8, T: int = 32) -> Tenso
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[N, H, D], [N, K, D] twice -> [N, H, D], where N is R * T."""
-        return causal(*(each.unflatten(0, (R, T)) for each in (q, k, v))).flatten(0, 1)
+        return causal(*(each.view(R, T, *each.shape[1:]) for each in (q, k, v))).flatten(0, 1)
 
     module, device = executable.layered, executable.device
     with executable.computing("layer"):

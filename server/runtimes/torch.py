@@ -256,7 +256,8 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies in bfloat16: a CPU by oneDNN, a GPU by itself."""
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return torch.cuda.is_bf16_supported(including_emulation=False)
+    able: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    return able
 
 
 @contextlib.contextmanager
