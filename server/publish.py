@@ -91,16 +91,21 @@ def quantised(
     Returns:
         What now lies in ``out``; ``export`` holds by graph, under "loss", the figures against
         float32 over the examples; ``training`` holds those of ``metric`` "before" and "after",
-        under "quantised".
+        under "quantised". Of models whose layers run one by one, as ``halved``, under "int8".
 
     Raises:
         AlreadyExists: if ``out`` does.
-        Unsupported: if the artefact has no float32 graphs, or nothing in it is worth quantising.
+        Unsupported: if the artefact has no float32 graphs, or nothing in it is worth quantising; or
+            a metric is asked of a model without graphs.
         DataLoss, InvalidInput: if its files cannot be read or are not the family's.
     """
     from foretoken.exporters.quantize import quantize  # noqa: PLC0415  (imports onnx)
 
     kind = family or catalog.family(artefact.family)
+    if runs_layers(artefact, kind):
+        if metric is not None:
+            raise Unsupported(f"a metric runs graphs, and {kind.name} runs layer by layer")
+        return _narrowed(artefact, out, kind, "int8")
     with _appearing(out) as folder:
         child = quantize(artefact, kind, folder)
         with (
@@ -115,29 +120,43 @@ def quantised(
     return Artefact.read(out)
 
 
-def halved(artefact: Artefact, out: Path, family: Family | None = None) -> Artefact:
-    """Write the bfloat16 child of a published ``artefact`` to ``out``, with what it loses.
+def halved(
+    artefact: Artefact, out: Path, family: Family | None = None, precision: str = "bfloat16"
+) -> Artefact:
+    """Write the child of a published ``artefact`` in 16 bits to ``out``, with what it loses.
 
     Args:
         artefact: published, float32.
         out: a folder that does not exist; it appears whole or not at all.
         family: of the artefact; the default is the catalog's.
+        precision: "bfloat16", or "float16" for models whose layers run one by one.
 
     Returns:
         What now lies in ``out``, which torch serves: it has no graphs, so ``training`` holds the
-        figures against float32 over the examples, by graph, under "bfloat16".
+        figures against float32 over the examples, by graph, under "bfloat16". Of models whose
+        layers run one by one, it holds those of ``exporters.likelihoods.loss`` over tokens drawn at
+        random, under the precision.
 
     Raises:
         AlreadyExists: if ``out`` does.
-        Unsupported: if the artefact is not float32 or has no graphs.
+        Unsupported: if the artefact is not float32, or its family not served in the precision; or
+            the precision has not the range that the model needs.
         DataLoss, InvalidInput: if its files cannot be read or are not the family's.
     """
-    from foretoken.exporters.halve import halve  # noqa: PLC0415  (imports torch)
+    from foretoken.exporters.narrow import narrow  # noqa: PLC0415  (imports torch)
     from foretoken.server.runtimes.torch import TorchRuntime  # noqa: PLC0415
 
     kind = family or catalog.family(artefact.family)
+    layered = runs_layers(artefact, kind)
+    accepted = ("bfloat16", "float16") if layered else ("bfloat16",)
+    if precision not in accepted:
+        raise Unsupported(
+            f"versions of {kind.name} become {', '.join(accepted)} or int8, not {precision}"
+        )
+    if layered:
+        return _narrowed(artefact, out, kind, precision)
     with _appearing(out) as folder:
-        child = halve(artefact, kind, folder)
+        child = narrow(artefact, kind, folder)
         with (
             _loaded(runtime("onnx"), artefact, kind) as before,
             _loaded(TorchRuntime("cpu"), child, kind) as after,
@@ -195,6 +214,25 @@ def written(artefact: Artefact, out: Path) -> Artefact:
     """
     with _appearing(out) as folder:
         _fill(folder, artefact)
+    return Artefact.read(out)
+
+
+def _narrowed(artefact: Artefact, out: Path, family: Family, precision: str) -> Artefact:
+    """See ``halved``: of a model whose layers run one by one."""
+    from foretoken.exporters.likelihoods import loss  # noqa: PLC0415  (imports torch)
+    from foretoken.exporters.narrow import narrow  # noqa: PLC0415
+    from foretoken.server.runtimes.layers import random_logits  # noqa: PLC0415
+    from foretoken.server.runtimes.torch import TorchRuntime  # noqa: PLC0415
+
+    with _appearing(out) as folder:
+        child, logits = narrow(artefact, family, folder, precision), []
+        for each in (artefact, child):  # one after the other: neither may fit beside the other
+            loaded = TorchRuntime("cpu").load(each, family, THREADS)
+            logits.append(random_logits(loaded))
+            computed = str(loaded.dtype).removeprefix("torch.")
+            loaded.close()
+        said = {"computed": computed, **loss(*logits)}
+        _fill(folder, replace(child, training={**child.training, precision: said}))
     return Artefact.read(out)
 
 

@@ -28,6 +28,8 @@ Options = Annotated[
 # What people call a task, and what we do; text is embedded.
 TASKS = {"embedding" if task is Task.TEXT else str(task): task for task in Task}
 
+HALVES = ("bfloat16", "float16")
+
 
 def import_model(
     format_: Annotated[str, typer.Argument(metavar="FORMAT", help="A family's import format.")],
@@ -64,7 +66,9 @@ def export_model(
     out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
     precision: Annotated[
         str | None,
-        typer.Option(help="int8 or bfloat16: convert, and register the result as a child."),
+        typer.Option(
+            help="int8, bfloat16 or float16: convert, and register the result as a child."
+        ),
     ] = None,
     actor: Actor = None,
     data_dir: DataDir = None,
@@ -74,14 +78,17 @@ def export_model(
 
     A version without graphs is exported, and one with --precision int8 quantised, or bfloat16
     halved, for torch to serve: the folder is then a new version, registered as the child of the one
-    it came from.
+    it came from. float16 is for models whose layers run one by one; their int8 is stored so, and
+    widened when it is loaded.
     """
     from foretoken.server.publish import halved, publish, quantised, written  # noqa: PLC0415
 
     if out.exists():
         raise AlreadyExists(f"{out} exists; name a new folder")
-    if precision not in (None, "int8", "bfloat16"):
-        raise InvalidInput(f"--precision is int8, bfloat16 or left out, not {precision!r}")
+    if precision not in (None, "int8", *HALVES):
+        raise InvalidInput(
+            f"--precision is int8, {', '.join(HALVES)} or left out, not {precision!r}"
+        )
     with open_registry(data_dir) as registry:
         version = registry.resolve(model)
         artefact = registry.artefact(version)
@@ -89,8 +96,8 @@ def export_model(
         with work(f"Exporting {version.ref}"):
             if precision == "int8":
                 child, relation = quantised(artefact, out), "quantised-from"
-            elif precision == "bfloat16":
-                child, relation = halved(artefact, out), "quantised-from"
+            elif precision is not None:
+                child, relation = halved(artefact, out, precision=precision), "quantised-from"
             elif not artefact.export:
                 child, relation = publish(artefact, out), "exported-from"
             else:

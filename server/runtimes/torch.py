@@ -21,9 +21,10 @@ from foretoken.server.runtimes.base import graphs_of, runs_layers
 from foretoken.server.runtimes.blocks import in_sessions
 from foretoken.server.runtimes.packed import pack
 
-__all__ = ["TorchRuntime"]
+__all__ = ["TorchRuntime", "multiplies_bfloat16"]
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_LAYERED = {**_DTYPES, "float16": torch.float16}
 _LARGE = 1 << 16  # bytes from which on a copy costs more than it takes to avoid it
 
 
@@ -32,6 +33,9 @@ class TorchRuntime:
 
     In bfloat16, matrices are stored and multiplied so, and contexts kept (see ``graphs_of``);
     inputs, outputs, other states and whatever else autocast leaves alone stay in float32.
+
+    Modules whose layers run one by one may be in float16, too, or have weights in int8: these are
+    widened when they are loaded, to bfloat16 where the device multiplies in it, else to float32.
 
     Args:
         device: as torch names it; the default is "cuda" where there is one, else "cpu".
@@ -49,13 +53,9 @@ class TorchRuntime:
             Unsupported: for another precision.
             DataLoss, InvalidInput: as ``load_module``.
         """
-        if artefact.precision not in _DTYPES:
-            raise Unsupported(
-                f"the torch runtime computes in {' or '.join(_DTYPES)}, not {artefact.precision}; "
-                "serve this version with the onnx runtime"
-            )
+        layered = runs_layers(artefact, family)
+        dtype = self._dtype(artefact.precision, family.name, layered=layered)
         module = load_module(artefact, family)
-        dtype = _DTYPES[artefact.precision]
         for part in module.modules():
             if isinstance(part, (nn.Linear, nn.Embedding)):
                 part.to(dtype)
@@ -63,10 +63,22 @@ class TorchRuntime:
         packed = 0
         if self._device.type == "cpu" and dtype == torch.bfloat16:
             packed = pack(module)
-        elif self._device.type == "cpu" and runs_layers(artefact, family):
+        elif self._device.type == "cpu" and dtype == torch.float32 and layered:
             packed = in_sessions(module, threads)
         graphs = {graph.name: graph for graph in graphs_of(artefact, family)}
         return TorchExecutable(module, graphs, self._device, dtype, threads, packed)
+
+    def _dtype(self, precision: str, family: str, *, layered: bool) -> torch.dtype:
+        known = _LAYERED if layered else _DTYPES
+        if layered and precision == "int8":
+            return known["bfloat16" if multiplies_bfloat16(self._device) else "float32"]
+        if precision not in known:
+            accepted = ", ".join([*known, "int8"] if layered else known)
+            raise Unsupported(
+                f"the torch runtime computes versions of {family} in {accepted}, not {precision}"
+                + ("" if layered else "; serve this version with the onnx runtime")
+            )
+        return known[precision]
 
 
 class TorchExecutable:
@@ -238,6 +250,14 @@ class TorchRows:
             return self._executable.call(method, given)
         except Exception as e:  # layers before the one that failed have changed their part
             raise DataLoss(f"the rows of the batch are half changed: {method} failed: {e}") from e
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16: a CPU by oneDNN, a GPU by itself."""
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    able: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+    return able
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from foretoken.cli import backup, models, transfer
 from foretoken.cli.output import guarded
 from foretoken.errors import InvalidInput, NotFound
 from foretoken.models.artefact import WEIGHTS, Artefact
+from foretoken.models.catalog import families
 from foretoken.models.recipes import Importer
 from foretoken.models.tasks import Task
 from foretoken.server.registry.registry import Registry
@@ -198,6 +199,32 @@ def test_a_bfloat16_export_is_a_child_that_torch_serves(call, said, tmp_path, ti
     assert (shown["precision"], shown["parent"]["relation"]) == ("bfloat16", "quantised-from")
     assert Artefact.read(tmp_path / "half").serving["runtime"] == "torch"
     assert 0.9 < shown["training"]["bfloat16"]["forward"]["cosine"] < 1
+    words = ("models", "export", "tiny:1", "--out", tmp_path / "x", "--precision")
+    for precision, accepted in (
+        ("float16", "lcpfn become bfloat16 or int8"),
+        ("fp8", "int8, bfloat16, float16 or left out"),
+    ):
+        status, _, err = call(*words, precision)
+        assert status != 0
+        assert accepted in " ".join(err.split())
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8"])
+def test_models_without_graphs_have_children_of_every_precision(call, said, tmp_path, precision):
+    family = families()["cola"]
+    shape = {**family.small["shape"], "width": 64, "mlp": 64, "vocab": 64}
+    config = {**family.small, "shape": shape}
+    tensors = {n: t.numpy() for n, t in family.module(config).state_dict().items()}
+    (tmp_path / "made").mkdir()
+    save_file(tensors, tmp_path / "made" / WEIGHTS)
+    Artefact("cola", config, {}).write(tmp_path / "made")
+    said("models", "register", "made", tmp_path / "made")
+    said("models", "export", "made", "--out", tmp_path / "small", "--precision", precision)
+    shown = said("models", "show", "made:2")
+    assert (shown["precision"], shown["parent"]["relation"]) == (precision, "quantised-from")
+    assert shown["training"][precision]["likeliest"] > 0.9
+    assert "divergence" in call("models", "show", "made:2")[1]
+    assert call("models", "verify", "made:2")[0] == 0
 
 
 def test_import_of_the_authors_layout(call, said, tmp_path, shared_data):

@@ -18,9 +18,10 @@ from foretoken.models.cola.vocabulary import EOS, VOCABULARY
 from foretoken.models.generation import Sampling
 from foretoken.models.tasks import GenerationRequest, Token
 from foretoken.server.local import LocalPlane
-from foretoken.server.publish import check, publish
+from foretoken.server.publish import check, halved, publish, quantised
 from foretoken.server.registry.options import ServingOptions
 from foretoken.server.registry.registry import Registry
+from foretoken.server.runtimes.torch import TorchRuntime
 from foretoken.server.settings import load_settings
 
 CONFIG = {
@@ -130,16 +131,47 @@ def test_a_caller_that_goes_frees_its_blocks(plane):
     assert loaded.generator.blocks.free == loaded.generator.blocks.count
 
 
-def test_bfloat16_is_close(registry, artefact, model):
-    registry.register("half", replace(artefact, precision="bfloat16"))
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8"])
+def test_narrower_versions_are_close(registry, tmp_path, precision):
+    parent = registry.register("wide", wide(tmp_path))
+    source, out = registry.artefact(parent), tmp_path / "out"
+    made = (
+        quantised(source, out) if precision == "int8" else halved(source, out, precision=precision)
+    )
+    registry.register("narrow", made, parent=parent, relation="quantised-from", check=check)
+    request = GenerationRequest("12+34=", 6, chain=(0, 1, 1, 2), logprobs=20)
+    prompt = GenerationRequest("12+34=", 1, logprobs=20)
     with LocalPlane(registry, load_settings()) as plane:
-        request = GenerationRequest("12+34=", 1, logprobs=20)
-        full, half = (plane.predict(name, [request])[0] for name in ("sums", "half"))
+        full, half = (plane.predict(name, [prompt])[0] for name in ("wide", "narrow"))
         wanted, got = dict(full.tokens[0].likeliest), dict(half.tokens[0].likeliest)
         both = wanted.keys() & got.keys()
         assert len(both) > 12
-        assert max(abs(wanted[i] - got[i]) for i in both) < 0.3
-        assert plane.run(plane.plane.describe("half")).generator.pool.keys.dtype == torch.bfloat16
+        assert 0 < max(abs(wanted[i] - got[i]) for i in both) < 0.3
+        pool = plane.run(plane.plane.describe("narrow")).generator.pool
+        assert pool.keys.dtype == TorchRuntime("cpu").load(made, FAMILY, 1).dtype
+        # Other company, other chains and what is kept change nothing that is heard.
+        alone = plane.predict("narrow", [request])[0]
+        again = plane.predict("narrow", [request, prompt])[0]
+        assert [len(alone.tokens), alone.chain] == [6, (0, 1, 1, 2)]
+        for one, other in zip(alone.tokens, again.tokens, strict=True):
+            assert one.logprob == pytest.approx(other.logprob, abs=0.1)
+    registry.set_options("narrow", ServingOptions(runtime="onnx"))
+    with LocalPlane(registry, load_settings()) as plane, pytest.raises(Unsupported, match="torch"):
+        plane.predict("narrow", [prompt])
+
+
+def wide(folder):
+    """A model like the others', with matrices that are large enough for int8."""
+    shape = {**CONFIG["shape"], "width": 64, "head_width": 16, "mlp": 96}
+    config = {**CONFIG, "shape": shape, "generation": {"ends": [], "sample": False}}
+    torch.manual_seed(5)
+    made = ColaModel(ColaConfig.of(config)).eval()
+    for weights in made.parameters():
+        torch.nn.init.normal_(weights, std=0.1)
+    kept = torch.frombuffer(bytearray(VOCABULARY.tokenizer_json()), dtype=torch.uint8)
+    made.tokenizer.json.copy_(kept)
+    save_file(made.state_dict(), folder / WEIGHTS)
+    return Artefact("cola", config, {WEIGHTS: folder / WEIGHTS})
 
 
 def test_only_torch_runs_layers(registry):

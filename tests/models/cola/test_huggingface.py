@@ -15,6 +15,7 @@ from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.cola.huggingface import convert
 from foretoken.models.cola.model import ColaConfig, ColaModel
+from foretoken.server.publish import halved
 
 VOCAB = 61
 SIZES = {
@@ -173,6 +174,13 @@ def test_halves_stay_halves(tmp_path, dtype):
     kept = load_file(tmp_path / "out" / WEIGHTS)
     assert kept["blocks.0.mlp.up.weight"].dtype == dtype
     assert torch.equal(kept["words.weight"], theirs.model.embed_tokens.weight)
+    precision = str(dtype).removeprefix("torch.")
+    child = halved(Artefact.read(tmp_path / "out"), tmp_path / "child", precision=precision)
+    after = load_file(child.files[WEIGHTS])
+    assert kept.keys() == after.keys()
+    for name, tensor in kept.items():  # served in the precision of the folder, nothing is lost
+        assert after[name].dtype == tensor.dtype
+        assert torch.equal(after[name], tensor)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from foretoken.errors import DataLoss, InternalError, InvalidInput, Unsupported
+from foretoken.exporters.modules import load_module
 from foretoken.models.artefact import WEIGHTS
 from foretoken.models.contract import Graph
 from foretoken.models.contract import Tensor as Declared
@@ -18,6 +19,7 @@ from foretoken.server.engine.batches import BITS
 from foretoken.server.runtimes import runtime
 from foretoken.server.runtimes import torch as runtimes_torch
 from foretoken.server.runtimes.base import fitting, graphs_of
+from foretoken.server.runtimes.layers import random_logits
 from foretoken.server.runtimes.torch import TorchRuntime
 from tests.exporters.single import Single, saved
 from tests.published import SUBJECTS
@@ -127,9 +129,50 @@ def test_arrays_that_may_not_be_written_are_read_where_they_lie(published):
 
 
 @pytest.mark.parametrize("precision", ["int8", "float16"])
-def test_other_precisions_are_unsupported(artefact, precision):
+def test_other_precisions_are_unsupported(artefact, published, precision):
     with pytest.raises(Unsupported, match="serve this version with the onnx runtime"):
         TorchRuntime("cpu").load(replace(artefact, precision=precision), FAMILY, 1)
+    layered = replace(published("cola"), precision="int4")
+    with pytest.raises(Unsupported, match="cola in float32, bfloat16, float16, int8, not int4"):
+        TorchRuntime("cpu").load(layered, SUBJECTS["cola"], 1)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_layers_run_in_what_their_weights_are_narrowed_to(published, precision):
+    artefact, family = published("cola"), SUBJECTS["cola"]
+    full = TorchRuntime("cpu").load(artefact, family, 1)
+    half = TorchRuntime("cpu").load(replace(artefact, precision=precision), family, 1)
+    module = half.layered
+    assert half.dtype == getattr(torch, precision)
+    with half.computing("layer"):
+        h, turned = module.embed(torch.tensor([1, 5])), module.turned(torch.arange(2))
+        h = module.layer(2, h, turned, lambda q, k, v: v.repeat_interleave(2, 1))
+    assert h.dtype == half.dtype
+    assert half.nbytes < full.nbytes
+    wanted, made = random_logits(full), random_logits(half)
+    assert (wanted.shape, made.dtype) == ((256, 12), torch.float32)
+    assert torch.equal(made, random_logits(half))
+    assert 0 < (wanted - made).abs().max() < 0.15
+
+
+def test_int8_is_widened_to_what_the_device_multiplies(published, monkeypatch):
+    artefact, family = replace(published("cola"), precision="int8"), SUBJECTS["cola"]
+    full = TorchRuntime("cpu").load(published("cola"), family, 1)
+    for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(runtimes_torch, "multiplies_bfloat16", lambda device, able=able: able)
+        executable = TorchRuntime("cpu").load(artefact, family, 1)
+        assert executable.dtype == dtype
+        # Matrices of the small configuration are too small for int8: what is lost is bfloat16's.
+        assert torch.equal(random_logits(executable), random_logits(full)) is not able
+
+
+def test_random_logits_are_those_of_the_module(published):
+    artefact, family = published("cola"), SUBJECTS["cola"]
+    made = random_logits(TorchRuntime("cpu").load(artefact, family, 1), R=3, T=7)
+    ids = torch.randint(12, (21,), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = load_module(artefact, family)(ids.view(3, 7)).flatten(0, 1)
+    torch.testing.assert_close(made, wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_it_needs_no_graphs(artefact, example):
