@@ -62,13 +62,13 @@ def family(name: str) -> Family:
 def bundled() -> Mapping[str, Path]:
     """Artefact folders that came with this release.
 
-    By family, ``models/<family>/weights``; one that lies in it is a variant: ``<family>-<folder>``.
+    By family, ``models/<family>/weights``; ``weights-small`` beside it would be ``<family>-small``.
     """
     found: dict[str, Path] = {}
     for package, family in _families(_HOME):
         home = Path(str(import_module(package).__file__)).parent / "weights"
         if (home / DESCRIPTION).is_file():
             found[family.name] = home
-        for variant in sorted(home.glob(f"*/{DESCRIPTION}")):
-            found[f"{family.name}-{variant.parent.name}"] = variant.parent
+        for variant in sorted(home.parent.glob(f"{home.name}-*/{DESCRIPTION}")):
+            found[f"{family.name}{variant.parent.name.removeprefix(home.name)}"] = variant.parent
     return found

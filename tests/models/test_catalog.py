@@ -86,10 +86,11 @@ def test_a_bundled_model_is_an_artefact_in_the_folder(newcomer):
     assert "newcomer" not in catalog.bundled()
     (weights / DESCRIPTION).write_text(json.dumps({}))
     assert catalog.bundled()["newcomer"] == weights
-    (weights / "larger").mkdir()
+    larger = newcomer / "weights-larger"
+    larger.mkdir()
     assert "newcomer-larger" not in catalog.bundled()
-    (weights / "larger" / DESCRIPTION).write_text(json.dumps({}))
-    assert catalog.bundled()["newcomer-larger"] == weights / "larger"
+    (larger / DESCRIPTION).write_text(json.dumps({}))
+    assert catalog.bundled()["newcomer-larger"] == larger
 
 
 def test_a_package_of_others_may_bring_a_family(foreign):
