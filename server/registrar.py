@@ -73,12 +73,7 @@ class Registrar:
         check_announced(wanted.files, self._upload_bytes)
         if len(wanted.tags) > MOST_TAGS or any(len(v) > LONGEST_TAG for v in wanted.tags.values()):
             raise InvalidInput(f"at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters")
-        if not wanted.artefact.export and wanted.artefact.precision == "float32":
-            raise InvalidInput(
-                "a float32 artefact comes with its graphs; `foretoken models register` and "
-                "`foretoken models export` make them"
-            )
-        catalog.family(wanted.artefact.family)
+        _expect_graphs(wanted.artefact)
         if wanted.parent is not None:
             self._registry.expect_reach(Ref.parse(wanted.parent).name, caller)
         lineage(self._parent(wanted), wanted.relation)
@@ -137,3 +132,19 @@ def _expect_servable(artefact: Artefact) -> None:
         raise
     except Exception as e:  # families and runtimes fail in many ways on what is foreign to them
         raise InvalidInput(f"the artefact cannot be served: {e!r}") from e
+
+
+def _expect_graphs(artefact: Artefact) -> None:
+    """Refuse an artefact without graphs, unless it needs none."""
+    family = catalog.family(artefact.family)
+    if artefact.export or artefact.precision != "float32":
+        return
+    try:
+        needed = family.graphs(artefact.config)
+    except (KeyError, TypeError, ValueError) as e:
+        raise InvalidInput(f"the configuration is none of family {family.name!r}: {e!r}") from e
+    if needed:
+        raise InvalidInput(
+            "a float32 artefact comes with its graphs; `foretoken models register` and "
+            "`foretoken models export` make them"
+        )

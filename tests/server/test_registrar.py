@@ -1,9 +1,19 @@
-"""Registering what comes over the network costs a worker no torch."""
+"""Registering what comes over the network: what it takes, and what it costs a worker."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+
+import pytest
+
+from foretoken.errors import InvalidInput
+from foretoken.models import cola, lcpfn
+from foretoken.models.artefact import WEIGHTS, Artefact
+from foretoken.server.registrar import Registrar, Registration
+from foretoken.server.registry.registry import Registry
+from foretoken.server.terms import LOCAL
+from foretoken.server.uploads import Announced
 
 CODE = """
 import sys
@@ -40,3 +50,18 @@ def test_an_upload_is_checked_without_torch(tmp_path):
     assert status == "READY"
     assert {"torch", "onnx", "pandas", "scipy"}.isdisjoint(modules.split())
     assert "onnxruntime" in modules.split()
+
+
+def asked(family, config):
+    artefact = Artefact(family, config, {})
+    return Registration("mine", artefact, [Announced(WEIGHTS, 1, "sha256:" + "0" * 64)])
+
+
+def test_graphs_are_asked_for_of_families_that_have_them(tmp_path):
+    with Registry.open(tmp_path) as registry:
+        registrar = Registrar(registry, 1 << 30)
+        registrar.check(LOCAL, asked("cola", cola.FAMILY.small))
+        with pytest.raises(InvalidInput, match="comes with its graphs"):
+            registrar.check(LOCAL, asked("lcpfn", lcpfn.FAMILY.small))
+        with pytest.raises(InvalidInput, match="none of family 'deltanet'"):
+            registrar.check(LOCAL, asked("deltanet", {}))
