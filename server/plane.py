@@ -21,6 +21,7 @@ from foretoken.errors import (
     NotFound,
     Unavailable,
 )
+from foretoken.models.catalog import family
 from foretoken.models.kinds import Kind
 from foretoken.records import ContextRecord
 from foretoken.server.answering import Answering
@@ -38,6 +39,7 @@ from foretoken.server.engine.observer import SILENT, Observer
 from foretoken.server.housekeeping import Housekeeping
 from foretoken.server.loading import BULK, key_of, load, slots, warm_up, yielding
 from foretoken.server.registry.loaded import Loaded, LoadedModels
+from foretoken.server.registry.records import Origin
 from foretoken.server.registry.registry import Registry, ServingOptions, Version
 from foretoken.server.rollouts import Rollouts, said
 from foretoken.server.sessions.sessions import Sessions
@@ -422,14 +424,18 @@ class Plane:
     # -- life -------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load the champions, as far as the budget goes, and follow the registry from now on."""
+        """Load the champions, as far as the budget goes, and follow the registry from now on.
+
+        Those in the box that torch runs are loaded when they are first asked for: to import it
+        takes a second and 200 MiB, which most servers can do without.
+        """
         self._housekeeping.settle()
         room = self._settings.model_bytes
         for model in await asyncio.to_thread(self.registry.models, None, FIRST):
             try:
                 version = await asyncio.to_thread(self.registry.resolve, model.name)
                 room -= version.size
-                if room >= 0:
+                if room >= 0 and not _waits(version):
                     await self._rollouts.find(model.name, None, ANYONE.caller)
             except Exception as e:  # the others are to be served whatever it is
                 _log.error("%s is not served: %s", model.name, said(e))
@@ -470,3 +476,8 @@ class Plane:
         self._loaders.shutdown(wait=False, cancel_futures=True)
         for pool in (self._pool, self._bulk_pool):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _waits(version: Version) -> bool:
+    """Whether a version is not loaded before it is asked for."""
+    return version.origin is Origin.BUNDLED and family(version.family).kind is Kind.GENERATIVE
