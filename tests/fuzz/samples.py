@@ -19,11 +19,12 @@ from foretoken.client.embeddings import Manner, TextFlow
 from foretoken.client.tables import table_message
 from foretoken.client.tabular import training_message
 from foretoken.models.artefact import Artefact
-from foretoken.proto import curves, embeddings, loading, tabular
+from foretoken.proto import curves, embeddings, generation, loading, tabular
 from foretoken.proto.grpc_service import ModelInferRequest
 from tests.wire import upload_of
 
 PREDICTED, CHANGED = "lcpfn", "scratch"  # models that requests name, by whether they may change it
+GENERATES = "cola-arith"
 ENDLESS = frozenset({"/grpc.health.v1.Health/Watch"})
 _INTEGERS = frozenset(
     {
@@ -60,7 +61,7 @@ def samples(artefact: Artefact) -> list[Sample]:
         for path, client, stream, kind, model in _methods()
     ]
     made += [Sample(path, client, stream, (b"",)) for path, client, stream, _, _ in _methods()]
-    return [*made, *_inference(), *_curves(), *_tables(), *_texts(), _upload(artefact)]
+    return [*made, *_inference(), *_curves(), *_tables(), *_texts(), *_prompts(), _upload(artefact)]
 
 
 def _methods() -> Iterator[tuple[str, bool, bool, type[Message], str]]:
@@ -187,6 +188,26 @@ def _texts() -> Iterator[Sample]:
     chunk = flow.chunk(texts).SerializeToString()
     sent = (flow.opening().SerializeToString(), chunk, chunk)
     yield Sample(f"{service}/EmbedStream", False, True, sent)
+
+
+def _prompts() -> Iterator[Sample]:
+    """What a model that generates answers."""
+    service = "/foretoken.v1.Generation"
+    text = generation.Prompt(text=b"17+58=")
+    ids = generation.Prompt(tokens=generation.Tokens(ids=[1, 4, 10, 11]))
+    chain = generation.Chain(layers=[0, 1, 1, 2, 7])
+    drawn = generation.Sampling(temperature=0.8, top_k=9, top_p=0.9, min_p=0.01, seed=5)
+    for prompt in (text, ids):
+        asked = generation.GenerateRequest(
+            model=GENERATES, prompt=prompt, max_tokens=4, sampling=drawn, logprobs=3, stop=["9"]
+        )
+        yield Sample(f"{service}/Generate", False, True, (asked.SerializeToString(),))
+        asked = generation.GenerateRequest(
+            model=GENERATES, prompt=prompt, max_tokens=3, chain=chain, ends=[2]
+        )
+        yield Sample(f"{service}/Generate", False, True, (asked.SerializeToString(),))
+        scored = generation.ScoreRequest(model=GENERATES, prompt=prompt, chain=chain)
+        yield Sample(f"{service}/Score", False, False, (scored.SerializeToString(),))
 
 
 def _upload(artefact: Artefact) -> Sample:
