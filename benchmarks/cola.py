@@ -28,6 +28,7 @@ from typing import Any
 from benchmarks.common import keep
 from benchmarks.depth.arm import Amounts, measured
 from benchmarks.depth.plot import plot
+from foretoken.models.artefact import Artefact
 from foretoken.models.catalog import bundled
 from foretoken.models.depth.requests import SearchOptions
 
@@ -69,9 +70,10 @@ def main() -> None:
 
 
 def named(folder: Path) -> str:
-    """What a model is called here: its folder's name, or that of the run or family around it."""
+    """What a model is called here: its own name, or that of its folder, or of the run around it."""
     folder = folder.resolve()
-    return folder.parent.name if folder.name in ("artefact", "weights") else folder.name
+    name = Artefact.read(folder).training.get("name")
+    return name or (folder.parent.name if folder.name == "artefact" else folder.name)
 
 
 def arguments() -> argparse.Namespace:
