@@ -54,9 +54,8 @@ def edits_of(chain: Chain, block: int, longest: int) -> list[Chain]:
         for at in range(len(chain) - k + 1):
             if k < len(chain):
                 found[skipped(chain, at, k)] = None
-            for times in range(1, block + 1):
-                if len(chain) + k * times <= longest:
-                    found[repeated(chain, at, k, times)] = None
+            for times in range(1, min(block, (longest - len(chain)) // k) + 1):
+                found[repeated(chain, at, k, times)] = None
     found.pop(chain, None)
     return list(found)
 

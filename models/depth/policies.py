@@ -6,11 +6,12 @@ A family says how a request becomes a ``Continuation``; which chain it passes is
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from foretoken.errors import InvalidInput, Unsupported
-from foretoken.models.contract import Emit, Steps
+from foretoken.models.contract import Emit, Host, Steps
 from foretoken.models.depth.adaptive import Adaptive
 from foretoken.models.depth.chains import Chain
 from foretoken.models.depth.mcts import TreeSearch
@@ -21,6 +22,8 @@ from foretoken.models.generation import Chat, Together
 from foretoken.models.tasks import GenerationReply, GenerationRequest, Policy, ScoreRequest
 
 __all__ = ["answered", "searched"]
+
+ASKED = 16  # chains that a tree is asked for at a time: each may take it milliseconds
 
 
 def answered(model: Adaptive, request: GenerationRequest | ScoreRequest | SearchRequest) -> Steps:
@@ -54,13 +57,24 @@ def searched(model: Adaptive, request: SearchRequest, *, told: bool = True) -> S
     search = TreeSearch(model.layers, request.options)
     if search.longest > model.longest:
         raise InvalidInput(f"longest is at most {model.longest} here, not {search.longest}")
-    while chains := search.ask(request.options.together):
+    while chains := (yield from _asked(search, request.options.together)):
         rewards: list[float] = yield from tries.run(chains)
         for chain, reward in zip(chains, rewards, strict=True):
             search.tell(chain, reward)
         if told:
             yield Emit(SearchProgress(search.simulations, len(search.tried), search.reply.best))
     return search.reply
+
+
+def _asked(search: TreeSearch, most: int) -> Steps:
+    """Chains to be run next, as of ``TreeSearch.ask``, in pieces that others can wait for."""
+    chains: list[Chain] = []
+    while len(chains) < most:
+        some: list[Chain] = yield Host(partial(search.ask, min(ASKED, most - len(chains))))
+        if not some:
+            break
+        chains += some
+    return chains
 
 
 def _along(request: GenerationRequest, chain: Chain | None) -> GenerationRequest:

@@ -11,8 +11,9 @@ from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.contract import Emit, Host
 from foretoken.models.depth.chains import full
 from foretoken.models.depth.chooser import BUCKETS, Chooser
+from foretoken.models.depth.mcts import TreeSearch
 from foretoken.models.depth.menus import Menu
-from foretoken.models.depth.policies import answered
+from foretoken.models.depth.policies import ASKED, answered
 from foretoken.models.depth.requests import SearchOptions, SearchRequest
 from foretoken.models.depth.verifiers import Confident, Exact, Matches
 from foretoken.models.generation import Continuation, Sampling, Together
@@ -92,6 +93,30 @@ class Engine:
         whole = [*tokens, Token(END, "", -0.1)][: work.most]
         finish = "stop" if whole[-1].id == END else "length"
         return GenerationReply(tuple(whole), finish, work.chain)
+
+
+def test_chains_are_chosen_in_threads_few_at_a_time(monkeypatch):
+    calls, inside, ask = [], [], TreeSearch.ask
+
+    def watched(self, most=1):
+        calls.append((most, bool(inside)))
+        return ask(self, most)
+
+    monkeypatch.setattr(TreeSearch, "ask", watched)
+    options = SearchOptions(together=40, simulations=100)
+    steps, sent = answered(Sums(), SearchRequest("123", Exact("11"), options=options)), None
+    engine = Engine()
+    with pytest.raises(StopIteration):
+        while True:
+            what = steps.send(sent)
+            if isinstance(what, Host):
+                inside.append(True)
+                sent = what.work()
+                inside.pop()
+            else:
+                sent = [engine.run(w) for w in what.works] if isinstance(what, Together) else ()
+    assert calls[:3] == [(ASKED, True), (ASKED, True), (40 - 2 * ASKED, True)]
+    assert all(in_thread for _, in_thread in calls)
 
 
 @pytest.mark.parametrize("ends", [(END,), ()])
