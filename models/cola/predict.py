@@ -18,7 +18,7 @@ from foretoken.models.depth.requests import SearchRequest
 from foretoken.models.generation import Chat, Continuation, Reader, Sampling
 from foretoken.models.layers.texts.reading import TextReader, Unread, piece
 from foretoken.models.layers.texts.tokens import ALONE, FILE
-from foretoken.models.tasks import GenerationRequest, ScoreRequest
+from foretoken.models.tasks import GenerationRequest, Policy, ScoreRequest
 
 if TYPE_CHECKING:
     from foretoken.models.layers.texts.chat import ChatTemplate
@@ -78,6 +78,8 @@ class ColaPredictor:
             Unsupported: a menu is asked for, and this version has none.
         """
         del state
+        if isinstance(request, ScoreRequest) and len(request.prompt) > ALONE:
+            return (yield (yield Host(partial(self.scoring, request))))
         if isinstance(request, GenerationRequest) and _is_long(request):
             request = yield Host(partial(self._read, request))
         return (yield from answered(self, request))
@@ -203,4 +205,5 @@ class ColaPredictor:
 def _is_long(request: GenerationRequest) -> bool:
     """Whether reading its prompt takes long, or says how long its answer may be."""
     prompt = request.prompt
-    return request.max_tokens is None or isinstance(prompt, Chat) or len(prompt) > ALONE
+    long = request.max_tokens is None or isinstance(prompt, Chat) or len(prompt) > ALONE
+    return long and request.depth is not Policy.SEARCH  # which reads it in its own way

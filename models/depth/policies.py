@@ -18,7 +18,7 @@ from foretoken.models.depth.mcts import TreeSearch
 from foretoken.models.depth.menus import agreed
 from foretoken.models.depth.requests import SearchProgress, SearchReply, SearchRequest, Tried
 from foretoken.models.depth.trials import GREEDY, Trial, trial
-from foretoken.models.generation import Chat, Together
+from foretoken.models.generation import Chat, Continuation, Together
 from foretoken.models.tasks import GenerationReply, GenerationRequest, Policy, ScoreRequest
 
 __all__ = ["answered", "searched"]
@@ -39,7 +39,7 @@ def answered(model: Adaptive, request: GenerationRequest | ScoreRequest | Search
         return (yield from searched(model, request))
     chain = request.chain
     if request.depth is Policy.SEARCH:
-        chain = yield from _found(model, request)
+        request, chain = yield from _found(model, request)
     elif request.depth is Policy.MENU:
         chain = yield from _picked(model, request)
     return (yield model.continuation(_along(request, chain)))
@@ -51,7 +51,7 @@ def searched(model: Adaptive, request: SearchRequest, *, told: bool = True) -> S
     Raises:
         InvalidInput: the request is not acceptable to the model.
     """
-    tries = trial(model, request)
+    tries: Trial = yield Host(partial(trial, model, request))  # which reads the prompt
     if request.chains is not None:
         return (yield from _listed(model.layers, tries, request, told=told))
     search = TreeSearch(model.layers, request.options)
@@ -61,8 +61,8 @@ def searched(model: Adaptive, request: SearchRequest, *, told: bool = True) -> S
         rewards: list[float] = yield from tries.run(chains)
         for chain, reward in zip(chains, rewards, strict=True):
             search.tell(chain, reward)
-        if told:
-            yield Emit(SearchProgress(search.simulations, len(search.tried), search.reply.best))
+        if told and search.best is not None:
+            yield Emit(SearchProgress(search.simulations, len(search.tried), search.best))
     return search.reply
 
 
@@ -83,14 +83,20 @@ def _along(request: GenerationRequest, chain: Chain | None) -> GenerationRequest
 
 
 def _found(model: Adaptive, request: GenerationRequest) -> Steps:
-    """The best chain that a search for this prompt finds; the whole one, if none is right."""
+    """The request with its tokens, and the best chain that a search for its prompt finds.
+
+    That is the whole one, if none is right. The search reads the prompt's own text: how an answer
+    is written may depend on what is before it.
+    """
     if request.verifier is None:
         raise InvalidInput("a search needs a verifier")
-    plain = model.continuation(_along(request, None))  # says what is wrong before the search
-    prompt = np.array(plain.ids) if isinstance(request.prompt, Chat) else request.prompt
+    # Says what is wrong before the search.
+    plain: Continuation = yield Host(partial(model.continuation, _along(request, None)))
+    read = replace(request, prompt=np.array(plain.ids), max_tokens=plain.most)
+    prompt = read.prompt if isinstance(request.prompt, Chat) else request.prompt
     search = SearchRequest(prompt, request.verifier, plain.most, request.search)
     found: SearchReply = yield from searched(model, search, told=False)
-    return found.best.chain
+    return read, found.best.chain
 
 
 def _picked(model: Adaptive, request: GenerationRequest) -> Steps:
