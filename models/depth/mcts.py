@@ -39,6 +39,7 @@ class _Node:
     worth: float = 0.0  # Q
     visits: int = 0  # v, those that are under way included
     tried: list[_Node] = field(default_factory=list)  # its children that were chosen
+    spent: bool = False  # whether all edits of its chain have been chosen
     closed: bool = False  # whether nothing below it is left to choose
 
 
@@ -174,6 +175,8 @@ class TreeSearch:
 
         Skips and repeats are as likely, and so are all sizes and places, as in ``chains.edited``.
         """
+        if node.spent:
+            return None
         block = self.options.block
         for _ in range(DRAWS):
             chain = edited(node.chain, 1, self.longest, self._random, block)
@@ -183,6 +186,7 @@ class TreeSearch:
             every = edits_of(node.chain, block, self.longest)
             left = [chain for chain in every if chain not in self._chosen]
             if not left:
+                node.spent = True
                 return None
             chain = self._random.choice(left)
         child = self._node(chain)
