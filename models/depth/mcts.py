@@ -175,14 +175,14 @@ class TreeSearch:
 
         Skips and repeats are as likely, and so are all sizes and places, as in ``chains.edited``.
         """
-        if node.spent:
-            return None
         block = self.options.block
         for _ in range(DRAWS):
             chain = edited(node.chain, 1, self.longest, self._random, block)
             if chain not in self._chosen:
                 break
         else:
+            if node.spent:
+                return None
             every = edits_of(node.chain, block, self.longest)
             left = [chain for chain in every if chain not in self._chosen]
             if not left:

@@ -39,8 +39,8 @@ def answered(model: Adaptive, request: GenerationRequest | ScoreRequest | Search
         return (yield from searched(model, request))
     chain = request.chain
     if request.depth is Policy.SEARCH:
-        request, chain = yield from _found(model, request)
-    elif request.depth is Policy.MENU:
+        return (yield (yield from _found(model, request)))
+    if request.depth is Policy.MENU:
         chain = yield from _picked(model, request)
     return (yield model.continuation(_along(request, chain)))
 
@@ -83,7 +83,7 @@ def _along(request: GenerationRequest, chain: Chain | None) -> GenerationRequest
 
 
 def _found(model: Adaptive, request: GenerationRequest) -> Steps:
-    """The request with its tokens, and the best chain that a search for its prompt finds.
+    """What the request asks for by the best chain that a search for its prompt finds.
 
     That is the whole one, if none is right. The search reads the prompt's own text: how an answer
     is written may depend on what is before it.
@@ -92,11 +92,10 @@ def _found(model: Adaptive, request: GenerationRequest) -> Steps:
         raise InvalidInput("a search needs a verifier")
     # Says what is wrong before the search.
     plain: Continuation = yield Host(partial(model.continuation, _along(request, None)))
-    read = replace(request, prompt=np.array(plain.ids), max_tokens=plain.most)
-    prompt = read.prompt if isinstance(request.prompt, Chat) else request.prompt
+    prompt = np.array(plain.ids) if isinstance(request.prompt, Chat) else request.prompt
     search = SearchRequest(prompt, request.verifier, plain.most, request.search)
     found: SearchReply = yield from searched(model, search, told=False)
-    return read, found.best.chain
+    return replace(plain, chain=found.best.chain)
 
 
 def _picked(model: Adaptive, request: GenerationRequest) -> Steps:

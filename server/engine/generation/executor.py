@@ -62,12 +62,13 @@ class Executor:
         h = self._hidden(one)[:-1]
         ids = torch.tensor(one.tokens, device=h.device)
         own, likeliest = [], []
-        for part, chosen in zip(h.split(SCORED), ids[1:, None].split(SCORED), strict=True):
+        parts = torch.split(h, SCORED), torch.split(ids[1:, None], SCORED)
+        for part, chosen in zip(*parts, strict=True):
             spread = self._module.logits(part).float().log_softmax(-1)
             own.append(spread.gather(1, chosen)[:, 0])
             likeliest.append(spread.argmax(-1))
-        told = (torch.cat(each).cpu().numpy() for each in (own, likeliest))
-        return ScoreReply(ids.cpu().numpy(), *told, one.work.chain)
+        logprobs, best = (torch.cat(each).cpu().numpy() for each in (own, likeliest))
+        return ScoreReply(ids.cpu().numpy(), logprobs, best, one.work.chain)
 
     def _hidden(self, one: Decoding) -> Tensor:
         if one.hidden is None:
