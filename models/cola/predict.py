@@ -27,6 +27,7 @@ __all__ = ["ColaPredictor"]
 
 SPECIAL = ("bos_token", "eos_token")  # whose texts templates may name
 STRETCH = 4  # layers of the longest chain, as a multiple of the model's
+_ALWAYS = ("repetition_penalty",)  # which changes what is likeliest, too
 _NUMBERS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -50,9 +51,9 @@ class ColaPredictor:
         self._positions: int = config["positions"]
         said: Mapping[str, Any] = config["generation"]
         self._ends = frozenset(said["ends"])
-        # As transformers: without leave to sample, the other numbers are not the model's own.
         own = {"temperature": 1.0} | {n: said[n] for n in _NUMBERS if n in said}
-        self._defaults = own if said["sample"] else {}
+        # As transformers: without leave to sample, of these the penalty alone is the model's own.
+        self._defaults = own if said["sample"] else {n: own[n] for n in _ALWAYS if n in own}
         self._said: Mapping[str, str] | None = config["chat"]
         self._tokenizer: Any = None
         if config["tokenizer"]:

@@ -66,6 +66,7 @@ def test_what_the_engine_answers_is_the_reply():
     [
         ({}, {}, Sampling(0.0, 0, 1.0, 0.0, 1.0)),
         ({"temperature": 0.6, "top_p": 0.9}, {}, Sampling(0.0, 0, 1.0, 0.0, 1.0)),
+        ({"repetition_penalty": 1.1, "top_k": 9}, {}, Sampling(0.0, 0, 1.0, 0.0, 1.1)),
         ({"sample": True}, {}, Sampling(1.0, 0, 1.0, 0.0, 1.0)),
         (
             {"sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20},
