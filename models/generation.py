@@ -10,7 +10,7 @@ values, D head width, V tokens of the vocabulary.
 
 from __future__ import annotations
 
-import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -68,7 +68,8 @@ class Sampling:
         if value is None:
             return
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value) and fits(value)):
+        # Compared and not converted: integers may be larger than any float.
+        if not (number and abs(value) <= sys.float_info.max and fits(value)):
             raise InvalidInput(f"{name} must be {accepted}, not {value!r}")
 
     def over(self, defaults: Mapping[str, float]) -> Sampling:

@@ -132,7 +132,8 @@ def menu_of(
     from foretoken.models.depth.requests import SearchOptions  # noqa: PLC0415
     from foretoken.server.menus import MenuOptions, read_rows  # noqa: PLC0415
 
-    labelled = read_rows(text_of(rows.file).splitlines())
+    # At "\n" alone: texts in JSON may hold what else ends a line, such as U+2028.
+    labelled = read_rows(text_of(rows.file).split("\n"))
     client = client_of(server, data_dir)
     if client is not None:
         with client:

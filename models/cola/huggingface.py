@@ -13,6 +13,7 @@ from torch import Tensor
 from foretoken.errors import InvalidInput
 from foretoken.models.artefact import WEIGHTS, Artefact
 from foretoken.models.cola.model import ColaConfig, ColaModel
+from foretoken.models.generation import Sampling
 from foretoken.models.layers.hf import decoder
 from foretoken.models.layers.hf.folder import Folder, json_of, without_prefix
 from foretoken.models.layers.hf.tokenizer import tokenizer_of
@@ -104,11 +105,12 @@ def _generation(folder: Folder) -> dict[str, Any]:
         raise InvalidInput(f"{path}: eos_token_id must be tokens of the model, not {ends}")
     found: dict[str, Any] = {"ends": ends, "sample": bool(said.get("do_sample", False))}
     for name in _NUMBERS:
-        value = said.get(name)
-        if value is None:
+        if (value := said.get(name)) is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-            raise InvalidInput(f"{path}: {name} must be a number of 0 or more, not {value!r}")
+        try:
+            Sampling(**{name: value})  # or every request that leaves it open would be refused
+        except InvalidInput as e:
+            raise InvalidInput(f"{path}: {e}") from e
         found[name] = value
     return found
 

@@ -18,7 +18,7 @@ from foretoken.models.depth.requests import SearchRequest
 from foretoken.models.generation import Chat, Continuation, Reader, Sampling
 from foretoken.models.layers.texts.reading import TextReader, Unread, piece
 from foretoken.models.layers.texts.tokens import ALONE, FILE
-from foretoken.models.tasks import GenerationRequest, ScoreRequest
+from foretoken.models.tasks import GenerationRequest, Policy, ScoreRequest
 
 if TYPE_CHECKING:
     from foretoken.models.layers.texts.chat import ChatTemplate
@@ -27,6 +27,7 @@ __all__ = ["ColaPredictor"]
 
 SPECIAL = ("bos_token", "eos_token")  # whose texts templates may name
 STRETCH = 4  # layers of the longest chain, as a multiple of the model's
+_ALWAYS = ("repetition_penalty",)  # which changes what is likeliest, too
 _NUMBERS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -50,9 +51,9 @@ class ColaPredictor:
         self._positions: int = config["positions"]
         said: Mapping[str, Any] = config["generation"]
         self._ends = frozenset(said["ends"])
-        # As transformers: without leave to sample, the other numbers are not the model's own.
         own = {"temperature": 1.0} | {n: said[n] for n in _NUMBERS if n in said}
-        self._defaults = own if said["sample"] else {}
+        # As transformers: without leave to sample, of these the penalty alone is the model's own.
+        self._defaults = own if said["sample"] else {n: own[n] for n in _ALWAYS if n in own}
         self._said: Mapping[str, str] | None = config["chat"]
         self._tokenizer: Any = None
         if config["tokenizer"]:
@@ -78,6 +79,8 @@ class ColaPredictor:
             Unsupported: a menu is asked for, and this version has none.
         """
         del state
+        if isinstance(request, ScoreRequest) and len(request.prompt) > ALONE:
+            return (yield (yield Host(partial(self.scoring, request))))
         if isinstance(request, GenerationRequest) and _is_long(request):
             request = yield Host(partial(self._read, request))
         return (yield from answered(self, request))
@@ -203,4 +206,5 @@ class ColaPredictor:
 def _is_long(request: GenerationRequest) -> bool:
     """Whether reading its prompt takes long, or says how long its answer may be."""
     prompt = request.prompt
-    return request.max_tokens is None or isinstance(prompt, Chat) or len(prompt) > ALONE
+    long = request.max_tokens is None or isinstance(prompt, Chat) or len(prompt) > ALONE
+    return long and request.depth is not Policy.SEARCH  # which reads it in its own way

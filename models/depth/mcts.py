@@ -16,6 +16,7 @@ from bisect import insort
 from dataclasses import dataclass, field
 
 from foretoken.errors import InternalError, InvalidInput
+from foretoken.generated import best_of
 from foretoken.models.depth.chains import Chain, edited, full, repeated, skipped
 from foretoken.models.depth.requests import SearchOptions, SearchReply, Tried
 
@@ -38,7 +39,12 @@ class _Node:
     worth: float = 0.0  # Q
     visits: int = 0  # v, those that are under way included
     tried: list[_Node] = field(default_factory=list)  # its children that were chosen
+    spent: bool = False  # whether all edits of its chain have been chosen
     closed: bool = False  # whether nothing below it is left to choose
+
+
+def _simulation(one: Tried) -> int:
+    return one.simulation
 
 
 def edits_of(chain: Chain, block: int, longest: int) -> list[Chain]:
@@ -54,9 +60,8 @@ def edits_of(chain: Chain, block: int, longest: int) -> list[Chain]:
         for at in range(len(chain) - k + 1):
             if k < len(chain):
                 found[skipped(chain, at, k)] = None
-            for times in range(1, block + 1):
-                if len(chain) + k * times <= longest:
-                    found[repeated(chain, at, k, times)] = None
+            for times in range(1, min(block, (longest - len(chain)) // k) + 1):
+                found[repeated(chain, at, k, times)] = None
     found.pop(chain, None)
     return list(found)
 
@@ -87,6 +92,7 @@ class TreeSearch:
             )
         self.layers = layers
         self.tried: list[Tried] = []  # in the order in which chains were chosen
+        self.best: Tried | None = None  # of them, as ``best_of`` says it
         self._random = random.Random(options.seed)
         self._root = self._node(full(layers))
         self._chosen: dict[Chain, int] = {}  # and the simulation that did, from 0 on
@@ -132,7 +138,9 @@ class TreeSearch:
         for node in path:
             node.worth += reward
         one = Tried(chain, reward, self._chosen[chain])
-        insort(self.tried, one, key=lambda each: each.simulation)
+        insort(self.tried, one, key=_simulation)
+        # Not of all: a search is asked for it after each of its rounds.
+        self.best = one if self.best is None else best_of(sorted((self.best, one), key=_simulation))
 
     def _down(self) -> list[_Node] | None:
         """The nodes of a simulation, the chain that it chooses last; None if none is left."""
@@ -173,9 +181,12 @@ class TreeSearch:
             if chain not in self._chosen:
                 break
         else:
+            if node.spent:
+                return None
             every = edits_of(node.chain, block, self.longest)
             left = [chain for chain in every if chain not in self._chosen]
             if not left:
+                node.spent = True
                 return None
             chain = self._random.choice(left)
         child = self._node(chain)

@@ -6,21 +6,24 @@ A family says how a request becomes a ``Continuation``; which chain it passes is
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from foretoken.errors import InvalidInput, Unsupported
-from foretoken.models.contract import Emit, Steps
+from foretoken.models.contract import Emit, Host, Steps
 from foretoken.models.depth.adaptive import Adaptive
 from foretoken.models.depth.chains import Chain
 from foretoken.models.depth.mcts import TreeSearch
 from foretoken.models.depth.menus import agreed
 from foretoken.models.depth.requests import SearchProgress, SearchReply, SearchRequest, Tried
 from foretoken.models.depth.trials import GREEDY, Trial, trial
-from foretoken.models.generation import Chat, Together
+from foretoken.models.generation import Chat, Continuation, Together
 from foretoken.models.tasks import GenerationReply, GenerationRequest, Policy, ScoreRequest
 
 __all__ = ["answered", "searched"]
+
+ASKED = 16  # chains that a tree is asked for at a time: each may take it milliseconds
 
 
 def answered(model: Adaptive, request: GenerationRequest | ScoreRequest | SearchRequest) -> Steps:
@@ -36,8 +39,8 @@ def answered(model: Adaptive, request: GenerationRequest | ScoreRequest | Search
         return (yield from searched(model, request))
     chain = request.chain
     if request.depth is Policy.SEARCH:
-        chain = yield from _found(model, request)
-    elif request.depth is Policy.MENU:
+        return (yield (yield from _found(model, request)))
+    if request.depth is Policy.MENU:
         chain = yield from _picked(model, request)
     return (yield model.continuation(_along(request, chain)))
 
@@ -48,19 +51,30 @@ def searched(model: Adaptive, request: SearchRequest, *, told: bool = True) -> S
     Raises:
         InvalidInput: the request is not acceptable to the model.
     """
-    tries = trial(model, request)
+    tries: Trial = yield Host(partial(trial, model, request))  # which reads the prompt
     if request.chains is not None:
         return (yield from _listed(model.layers, tries, request, told=told))
     search = TreeSearch(model.layers, request.options)
     if search.longest > model.longest:
         raise InvalidInput(f"longest is at most {model.longest} here, not {search.longest}")
-    while chains := search.ask(request.options.together):
+    while chains := (yield from _asked(search, request.options.together)):
         rewards: list[float] = yield from tries.run(chains)
         for chain, reward in zip(chains, rewards, strict=True):
             search.tell(chain, reward)
-        if told:
-            yield Emit(SearchProgress(search.simulations, len(search.tried), search.reply.best))
+        if told and search.best is not None:
+            yield Emit(SearchProgress(search.simulations, len(search.tried), search.best))
     return search.reply
+
+
+def _asked(search: TreeSearch, most: int) -> Steps:
+    """Chains to be run next, as of ``TreeSearch.ask``, in pieces that others can wait for."""
+    chains: list[Chain] = []
+    while len(chains) < most:
+        some: list[Chain] = yield Host(partial(search.ask, min(ASKED, most - len(chains))))
+        if not some:
+            break
+        chains += some
+    return chains
 
 
 def _along(request: GenerationRequest, chain: Chain | None) -> GenerationRequest:
@@ -69,14 +83,19 @@ def _along(request: GenerationRequest, chain: Chain | None) -> GenerationRequest
 
 
 def _found(model: Adaptive, request: GenerationRequest) -> Steps:
-    """The best chain that a search for this prompt finds; the whole one, if none is right."""
+    """What the request asks for by the best chain that a search for its prompt finds.
+
+    That is the whole one, if none is right. The search reads the prompt's own text: how an answer
+    is written may depend on what is before it.
+    """
     if request.verifier is None:
         raise InvalidInput("a search needs a verifier")
-    plain = model.continuation(_along(request, None))  # says what is wrong before the search
+    # Says what is wrong before the search.
+    plain: Continuation = yield Host(partial(model.continuation, _along(request, None)))
     prompt = np.array(plain.ids) if isinstance(request.prompt, Chat) else request.prompt
     search = SearchRequest(prompt, request.verifier, plain.most, request.search)
     found: SearchReply = yield from searched(model, search, told=False)
-    return found.best.chain
+    return replace(plain, chain=found.best.chain)
 
 
 def _picked(model: Adaptive, request: GenerationRequest) -> Steps:

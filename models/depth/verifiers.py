@@ -66,7 +66,9 @@ class Matches:
         try:
             return re2.compile(self.pattern, options)
         except re2.error as e:
-            raise InvalidInput(f"{self.pattern!r} is not a regular expression of RE2: {e}") from e
+            said = e.args[0] if e.args else ""
+            why = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+            raise InvalidInput(f"{self.pattern!r} is not a regular expression of RE2: {why}") from e
 
 
 @dataclass(frozen=True)

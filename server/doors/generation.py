@@ -108,6 +108,7 @@ class _Door:
         made = build_menu(self._plane, self._admin, loaded.version.ref, rows, options, terms)
         async with aclosing(made):
             async for each in made:
+                stream.expect(None)  # it takes hours, and tokens are revoked meanwhile
                 if isinstance(each, MenuStored):
                     await stream.write(messages.stored(each))
                 else:

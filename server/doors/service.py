@@ -51,8 +51,10 @@ class Stream(Reader, Protocol):
     @property
     def cut(self) -> bool: ...
 
-    def expect(self, scope: Scope) -> Terms:
+    def expect(self, scope: Scope | None) -> Terms:
         """The terms of the stream, if its caller has this scope, too.
+
+        None: if its token is still valid, which no limit counts.
 
         Raises:
             Unauthenticated, PermissionDenied: it has not.

@@ -137,7 +137,7 @@ class _StreamCall(Call):
         self._kept -= size
         self._route.inflight.held -= size
 
-    def expect(self, scope: Scope) -> Terms:
+    def expect(self, scope: Scope | None) -> Terms:
         """The terms of the stream, if its caller has this scope, too; see ``Stream``."""
         caller = self._route.gate.caller(self.metadata, self._context.peer(), scope)
         self.terms = replace(self.terms, caller=caller)

@@ -26,12 +26,13 @@ from foretoken.server.engine.batcher import Batcher
 from foretoken.server.engine.lane import Lane, Limits, Run
 from foretoken.server.terms import Terms
 
-__all__ = ["Generate", "Times", "alone", "drive"]
+__all__ = ["ABREAST", "Generate", "Times", "alone", "drive"]
 
 Emitted = Callable[[int, Any], None]
 Continued = GenerationReply | ScoreReply
 # Continues tokens, telling each one as it comes.
 Generate = Callable[[Continuation, Callable[[Token], None], Terms], Coroutine[Any, Any, Continued]]
+ABREAST = 64  # continuations of one request at a time: as many more would fill others' queue
 _T = TypeVar("_T")
 _BEGIN: Any = object()  # what is sent to steps that have not begun
 TURN = 2e-3  # seconds of predictors' own work after which others get their turn
@@ -227,7 +228,14 @@ async def _continued(
         raise InternalError("a predictor continues tokens; its model was loaded to run graphs")
     if isinstance(asked, Continuation):
         return await generate(asked, emit, terms)
-    return await _side_by_side([generate(work, _unheard, terms) for work in asked.works])
+    left, replies = iter(enumerate(asked.works)), list[Any](asked.works)
+
+    async def some() -> None:
+        for i, work in left:
+            replies[i] = await generate(work, _unheard, terms)
+
+    await _side_by_side([some() for _ in asked.works[:ABREAST]])
+    return replies
 
 
 def _unheard(_token: Token) -> None:

@@ -256,6 +256,9 @@ def test_files_that_are_no_labelled_prompts(call, tmp_path):
         status, _, err = call("search", path, "sums")
         assert status == 2
         assert said in err
+    row = {"prompt": "1", "pattern": "a\u2028b\x85"}
+    path.write_text(2 * (json.dumps(row, ensure_ascii=False) + "\n"), "utf-8")
+    assert "no model 'none'" in call("search", path, "none")[2], "such texts end no line"
     assert "no file" in call("search", tmp_path / "none.jsonl", "sums")[2]
     status, _, err = call("search", tmp_path / "a.parquet", "what", "--simulations", 3)
     assert status == 2

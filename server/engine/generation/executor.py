@@ -16,7 +16,9 @@ from foretoken.server.engine.generation.decoding import Decoding
 from foretoken.server.engine.generation.pool import Pool
 from foretoken.server.engine.generation.spans import Spans
 
-__all__ = ["Executor"]
+__all__ = ["SCORED", "Executor"]
+
+SCORED = 256  # tokens whose logits are there at a time, each as long as the vocabulary
 
 
 class Executor:
@@ -37,7 +39,9 @@ class Executor:
 
     def run(self, layer: int, batch: Sequence[Decoding]) -> None:
         """Take the passes of a batch through a layer."""
-        if not self._spans.of(batch):
+        # One that lost its blocks in between begins again, perhaps at the same tokens.
+        begun = all(one.hidden is not None for one in batch)
+        if not (begun and self._spans.of(batch)):
             self._spans = Spans(batch, self._pool.size, self._pool.device)
             self._turned = self._module.turned(self._spans.positions)
             self._hidden_last = torch.cat([self._hidden(one) for one in batch])
@@ -55,11 +59,16 @@ class Executor:
 
     def score(self, one: Decoding) -> ScoreReply:
         """How likely each token of a pass was but the first."""
-        spread = self._module.logits(self._hidden(one)[:-1]).float().log_softmax(-1)
-        ids = torch.tensor(one.tokens, device=spread.device)
-        own = spread.gather(1, ids[1:, None])[:, 0].cpu().numpy()
-        likeliest = spread.argmax(-1).cpu().numpy()
-        return ScoreReply(ids.cpu().numpy(), own, likeliest, one.work.chain)
+        h = self._hidden(one)[:-1]
+        ids = torch.tensor(one.tokens, device=h.device)
+        own, likeliest = [], []
+        parts = torch.split(h, SCORED), torch.split(ids[1:, None], SCORED)
+        for part, chosen in zip(*parts, strict=True):
+            spread = self._module.logits(part).float().log_softmax(-1)
+            own.append(spread.gather(1, chosen)[:, 0])
+            likeliest.append(spread.argmax(-1))
+        logprobs, best = (torch.cat(each).cpu().numpy() for each in (own, likeliest))
+        return ScoreReply(ids.cpu().numpy(), logprobs, best, one.work.chain)
 
     def _hidden(self, one: Decoding) -> Tensor:
         if one.hidden is None:

@@ -123,8 +123,9 @@ class Running:
                 events = await self._host(partial(self._turns, arriving, leaving))
             except (Exception, asyncio.CancelledError) as e:  # no thread is lent any longer
                 gone = Unavailable(f"the server is closing: {e}")
-                for asked in [*arriving, *self._inside.values()]:
+                for asked in [*arriving, *self._arriving, *self._inside.values()]:
                     asked.fail(gone)
+                self._arriving, self._leaving = [], []
                 self._inside.clear()
                 return
             self._count(events)

@@ -85,7 +85,10 @@ def filtered(scores: Tensor, settings: Sequence[Sampling]) -> Tensor:
         values = [float(getattr(each, name)) for each in settings]
         return torch.tensor(values, dtype=torch.float64, device=device)[:, None]
 
-    shares = (scores.double() / column("temperature")).softmax(-1)
+    scores = scores.double()
+    # Below the highest: of these, the lowest temperatures make no infinity but unlikely ones.
+    below = scores - scores.amax(-1, keepdim=True)
+    shares = (below / column("temperature")).softmax(-1)
     if any(each.top_k or each.top_p != 1 for each in settings):
         ordered, order = shares.sort(descending=True, stable=True)
         k = column("top_k")

@@ -203,7 +203,13 @@ def test_models_that_cannot_be_run_are_refused_by_name(llama, tmp_path, entries,
 
 @pytest.mark.parametrize(
     ("entries", "said"),
-    [({"eos_token_id": [61]}, "eos_token_id"), ({"temperature": "hot"}, "temperature")],
+    [
+        ({"eos_token_id": [61]}, "eos_token_id"),
+        ({"temperature": "hot"}, "generation_config.json: temperature"),
+        ({"top_p": 2}, "generation_config.json: top_p"),
+        ({"top_k": 0.5}, "generation_config.json: top_k"),
+        ({"repetition_penalty": 0}, "generation_config.json: repetition_penalty"),
+    ],
 )
 def test_wrong_defaults_of_generation_are_refused(llama, tmp_path, entries, said):
     with pytest.raises(InvalidInput, match=said):

@@ -10,9 +10,11 @@ from foretoken.models.cola import FAMILY
 from foretoken.models.cola.predict import ColaPredictor
 from foretoken.models.cola.vocabulary import BOS, EOS, VOCABULARY
 from foretoken.models.contract import Host
-from foretoken.models.generation import Chat, Continuation, Sampling
+from foretoken.models.depth.requests import SearchRequest
+from foretoken.models.depth.verifiers import Exact
+from foretoken.models.generation import Chat, Continuation, Sampling, Together
 from foretoken.models.layers.texts.tokens import FILE
-from foretoken.models.tasks import GenerationReply, GenerationRequest
+from foretoken.models.tasks import GenerationReply, GenerationRequest, ScoreRequest
 
 SHAPE = {**FAMILY.small["shape"], "vocab": len(VOCABULARY)}
 JSON = np.frombuffer(VOCABULARY.tokenizer_json(), np.uint8)
@@ -64,6 +66,7 @@ def test_what_the_engine_answers_is_the_reply():
     [
         ({}, {}, Sampling(0.0, 0, 1.0, 0.0, 1.0)),
         ({"temperature": 0.6, "top_p": 0.9}, {}, Sampling(0.0, 0, 1.0, 0.0, 1.0)),
+        ({"repetition_penalty": 1.1, "top_k": 9}, {}, Sampling(0.0, 0, 1.0, 0.0, 1.1)),
         ({"sample": True}, {}, Sampling(1.0, 0, 1.0, 0.0, 1.0)),
         (
             {"sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20},
@@ -126,6 +129,28 @@ def test_long_texts_are_read_elsewhere():
     assert isinstance(host, Host)
     with pytest.raises(InvalidInput, match="a prompt of 3001 tokens"):
         host.work()
+
+
+def test_long_texts_are_scored_and_searched_elsewhere():
+    for request in (ScoreRequest("1" * 3000), SearchRequest("1" * 3000, Exact("2"))):
+        host = next(predictor().predict(request))
+        assert isinstance(host, Host)
+        with pytest.raises(InvalidInput, match="3001 tokens"):
+            host.work()
+
+
+@pytest.mark.parametrize("most", [None, 4])
+def test_a_search_reads_the_prompt_as_a_text_however_long_the_answer_may_be(monkeypatch, most):
+    model, seen = predictor(), []
+    written = model.written
+    monkeypatch.setattr(model, "written", lambda *given: seen.append(given) or written(*given))
+    request = GenerationRequest("1+2=", most, policy="search", verifier=Exact("3"))
+    steps = model.predict(request)
+    asked = next(steps)
+    while isinstance(asked, Host):
+        asked = steps.send(asked.work())
+    assert isinstance(asked, Together)
+    assert seen == [("1+2=", "3")], "how an answer is written may depend on the text before it"
 
 
 def test_tokens_have_texts_special_ones_included():

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 
 from foretoken.errors import InternalError, InvalidInput
+from foretoken.models.depth import mcts
 from foretoken.models.depth.chains import expect_chain, full
 from foretoken.models.depth.mcts import TreeSearch, edits_of
 from foretoken.models.depth.requests import SearchOptions
@@ -49,6 +51,21 @@ def test_a_search_ends_when_no_chain_is_left():
     found = run(3, lambda _: 1.0, together=9, longest=5, simulations=1000).tried
     assert {t.chain for t in found} == every
     assert len(found) == len(every) > 50
+
+
+def test_edits_are_listed_no_more_once_all_of_them_were_chosen(monkeypatch):
+    vain = Counter()
+
+    def listed(chain, *sizes):
+        found = edits_of(chain, *sizes)
+        vain[chain] += all(each in search._chosen for each in found)
+        return found
+
+    monkeypatch.setattr(mcts, "edits_of", listed)
+    search = TreeSearch(2, SearchOptions(simulations=2000, longest=6, random_child=1.0))
+    while chains := search.ask():
+        search.tell(chains[0], 0.0)
+    assert max(vain.values()) == 1
 
 
 def test_the_seed_decides():

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from foretoken.errors import InvalidInput, Unsupported
+from foretoken.generated import best_of
 from foretoken.models.contract import Emit, Host
+from foretoken.models.depth import policies, requests
 from foretoken.models.depth.chains import full
 from foretoken.models.depth.chooser import BUCKETS, Chooser
+from foretoken.models.depth.mcts import TreeSearch
 from foretoken.models.depth.menus import Menu
-from foretoken.models.depth.policies import answered
+from foretoken.models.depth.policies import ASKED, answered
 from foretoken.models.depth.requests import SearchOptions, SearchRequest
 from foretoken.models.depth.verifiers import Confident, Exact, Matches
 from foretoken.models.generation import Continuation, Sampling, Together
@@ -92,6 +95,30 @@ class Engine:
         whole = [*tokens, Token(END, "", -0.1)][: work.most]
         finish = "stop" if whole[-1].id == END else "length"
         return GenerationReply(tuple(whole), finish, work.chain)
+
+
+def test_chains_are_chosen_in_threads_few_at_a_time(monkeypatch):
+    calls, inside, ask = [], [], TreeSearch.ask
+
+    def watched(self, most=1):
+        calls.append((most, bool(inside)))
+        return ask(self, most)
+
+    def host(work):
+        def run():
+            inside.append(True)
+            made = work()
+            inside.clear()
+            return made
+
+        return Host(run)
+
+    monkeypatch.setattr(TreeSearch, "ask", watched)
+    monkeypatch.setattr(policies, "Host", host)
+    options = SearchOptions(together=40, simulations=100)
+    Engine().drive(answered(Sums(), SearchRequest("123", Exact("11"), options=options)))
+    assert calls[:3] == [(ASKED, True), (ASKED, True), (40 - 2 * ASKED, True)]
+    assert all(in_thread for _, in_thread in calls)
 
 
 @pytest.mark.parametrize("ends", [(END,), ()])
@@ -211,3 +238,16 @@ def test_plain_requests_and_scores_pass():
     assert engine.drive(answered(Sums(), GenerationRequest("123", 5, chain=(2,)))).chain == (2,)
     reply = engine.drive(answered(Sums(), ScoreRequest(np.array([1, 2, 3, 7]))))
     assert reply.likeliest.tolist() == [END, END, 7]
+
+
+def test_progress_takes_no_longer_the_more_was_tried(monkeypatch):
+    def all_of_them(tried):
+        raise AssertionError(f"{len(tried)} chains are looked through")
+
+    monkeypatch.setattr(requests, "best_of", all_of_them)
+    engine = Engine()
+    options = SearchOptions(simulations=40)
+    reply = engine.drive(answered(Sums(), SearchRequest("123", Exact("11"), options=options)))
+    for i, told in enumerate(engine.told, 1):
+        assert (told.simulations, told.tried) == (i, i)
+        assert told.best == best_of(reply.tried[:i])

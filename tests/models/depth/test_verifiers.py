@@ -41,8 +41,9 @@ def test_a_pattern_takes_time_in_proportion_to_the_text():
 
 @pytest.mark.parametrize("pattern", ["(", r"(a)\1", "(?=a)", "a" * (PATTERN + 1)])
 def test_what_is_no_pattern_is_refused(pattern):
-    with pytest.raises(InvalidInput, match=r"regular expression|at most"):
+    with pytest.raises(InvalidInput, match=r"regular expression|at most") as refused:
         Matches(pattern)
+    assert "b'" not in str(refused.value), "the reason is a text"
 
 
 def test_an_exact_answer_is_not_empty():

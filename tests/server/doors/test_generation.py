@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from foretoken import AsyncClient
-from foretoken.errors import Cancelled, DeadlineExceeded, PermissionDenied
+from foretoken.errors import Cancelled, DeadlineExceeded, PermissionDenied, Unauthenticated
 from foretoken.models.cola.vocabulary import VOCABULARY
 from foretoken.models.depth.requests import SearchOptions, SearchRequest
 from foretoken.models.depth.verifiers import Matches
@@ -22,7 +22,7 @@ from foretoken.server.doors.generation import generation
 from foretoken.server.plane import Plane
 from foretoken.server.registry.registry import Registry
 from foretoken.server.settings import load_settings
-from foretoken.server.terms import Caller, Scope
+from foretoken.server.terms import LOCAL, Caller, Scope
 from tests.asynchronous import awaited
 from tests.server.doors.answering import answering
 from tests.server.doors.serving import serving
@@ -471,4 +471,36 @@ async def test_menus_are_made_by_those_who_may_change_the_registry(registry):
         assert await client.search("sums", PROMPT, answer="1", simulations=2)
         with pytest.raises(PermissionDenied, match="'admin'"):
             await client.search_rows("sums", [{"prompt": "1", "answer": "1"}] * 2)
+    await plane.close()
+
+
+class _Revoking:
+    """A gate whose only token can be revoked."""
+
+    revoked = False
+
+    def caller(self, metadata, peer, scope):
+        if self.revoked:
+            raise Unauthenticated("no valid token")
+        return LOCAL
+
+
+@awaited
+async def test_a_menu_ends_with_the_token_that_began_it(registry):
+    settings, gate, stages = load_settings(), _Revoking(), []
+    plane, versions = Plane(registry, settings), len(registry.versions("sums"))
+
+    def heard(done):
+        stages.append(done.stage)
+        gate.revoked = True
+
+    async with (
+        serving(served(plane, settings), gate=gate) as listening,
+        AsyncClient(f"127.0.0.1:{listening.port}") as client,
+    ):
+        said = [{"prompt": f"{i}+{i}=", "pattern": "[0-9]"} for i in range(8)]
+        with pytest.raises(Unauthenticated):
+            await client.search_rows("sums", said, 3, 0.5, 2, 4, heard=heard)
+    assert set(stages) == {"search"}
+    assert len(registry.versions("sums")) == versions
     await plane.close()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
 from foretoken.errors import InternalError, InvalidInput, Overloaded
 from foretoken.models.contract import Call, Emit, Graph, Tensor
-from foretoken.server.engine.drive import alone
+from foretoken.models.generation import Continuation, Sampling, Together
+from foretoken.models.layers.texts.reading import Unread
+from foretoken.models.tasks import GenerationReply
+from foretoken.server.engine.drive import ABREAST, alone
 
 X, N = Tensor("x", "float32", ("B", "T")), Tensor("n", "int64", ("B",))
 SUM, LAST = Tensor("sum", "float32", ("B",)), Tensor("last", "float32", ("B",))
@@ -222,3 +227,31 @@ def test_a_failed_run_leaves_states_as_they_were():
     with pytest.raises(Overloaded):
         alone([once(1, graph="replace", state=state)], GRAPHS, fails, 100)
     assert state["last"].tolist() == [1]
+
+
+def test_what_runs_together_leaves_room_for_others():
+    going, most = set(), []
+
+    async def generate(work, emit, terms):
+        going.add(work)
+        most.append(len(going))
+        for _ in range(1 + work.most % 3):
+            await asyncio.sleep(0)
+        going.discard(work)
+        if work.most == 0:
+            raise Overloaded("no room")
+        return GenerationReply((), str(work.most))
+
+    def asked(numbers):
+        sampling = Sampling().over({})
+        works = [Continuation((1,), (0,), n, sampling, frozenset(), Unread()) for n in numbers]
+        return (yield Together(tuple(works)))
+
+    count = 5 * ABREAST
+    (replies,) = alone([asked(range(1, count + 1))], {}, Runs(), 1, generate=generate)
+    assert [reply.finish for reply in replies] == [str(i) for i in range(1, count + 1)]
+    assert (len(most), max(most)) == (count, ABREAST)
+    most.clear()
+    with pytest.raises(Overloaded):
+        alone([asked([*range(1, 100), 0, *range(1, 1000)])], {}, Runs(), 1, generate=generate)
+    assert len(most) < 300, "the others are given up"

@@ -74,6 +74,21 @@ def test_requests_are_preempted_and_end_all_the_same(block):
         assert len(one.answer) == 20
 
 
+def test_whoever_begins_again_at_the_same_tokens_begins_at_the_first_layer():
+    made = generator(blocks=3, patience=1)
+    older = made.add(continuation([1, 2, 3, 4], (2,)))
+    made.turn()
+    younger = made.add(continuation([7, 8], (1, 0), 1))
+    made.turn()
+    assert younger.at == 1
+    made.turn()
+    assert (made.admission.preempted, len(older.answer)) == (1, 1)
+    made.cancel(older)  # so that no layer runs for others before the younger one is back
+    for _ in made.run():
+        pass
+    assert_uncached(younger.work, younger.answer)
+
+
 def test_hundreds_are_cancelled_while_others_run():
     made = generator(blocks=800, active=32)
     kept = [made.add(continuation([i, 5], (0, 1, 1, 3), 12)) for i in range(5)]

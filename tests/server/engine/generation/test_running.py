@@ -133,3 +133,23 @@ async def test_when_no_threads_are_lent_any_longer_nobody_waits():
     running = Running(generator(), gone)
     with pytest.raises(Unavailable, match="closing"):
         await running.generate(continuation([1]), ignored, ANYONE)
+
+
+@awaited
+async def test_nor_whoever_arrives_while_the_last_turns_are_given_up():
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    async def gone(work):
+        begun.set()
+        await end.wait()
+        raise asyncio.CancelledError
+
+    running = Running(generator(), gone)
+    first = asyncio.ensure_future(running.generate(continuation([1]), ignored, ANYONE))
+    await begun.wait()
+    second = asyncio.ensure_future(running.generate(continuation([2]), ignored, ANYONE))
+    await asyncio.sleep(0)
+    end.set()
+    for each in (first, second):
+        with pytest.raises(Unavailable, match="closing"):
+            await asyncio.wait_for(each, 5)

@@ -70,6 +70,12 @@ def test_rows_of_a_batch_have_filters_of_their_own(logits):
         torch.testing.assert_close(together[i : i + 1], filtered(logits[i : i + 1], [one]))
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 5e-324])
+def test_the_lowest_temperatures_take_the_likeliest_token(logits, temperature):
+    rows = [Row(full(temperature=temperature, seed=seed), [1]) for seed in range(6)]
+    assert [drawn.token for drawn in sample(logits, rows)] == logits.argmax(-1).tolist()
+
+
 def test_tokens_come_as_often_as_they_should():
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, -30.0]])
     count, n = torch.zeros(5), 4000
@@ -139,7 +145,10 @@ def test_the_same_seed_says_the_same_in_any_batch():
         ({"seed": 2**64}, "seed must be"),
         ({"seed": 0.5}, "seed must be an integer"),
         ({"top_k": True}, "top_k must be"),
+        ({"top_k": 10**400}, "top_k must be"),
+        ({"temperature": 10**400}, "temperature must be"),
     ],
+    ids=lambda each: str(each)[:30],
 )
 def test_bad_sampling_is_refused(values, message):
     with pytest.raises(InvalidInput, match=message):

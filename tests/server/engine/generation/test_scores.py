@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from foretoken.server.engine.generation.executor import SCORED
 from tests.server.engine.generation import VOCAB, assert_uncached, continuation, generator, model
 
 
@@ -50,3 +51,24 @@ def test_scoring_takes_no_blocks_and_reads_none_that_were_kept():
     for _ in made.run():
         assert made.blocks.free == made.blocks.count
     assert np.isfinite(scored.reply.logprobs).all()
+
+
+def test_long_texts_are_scored_without_the_logits_of_all_their_tokens(monkeypatch):
+    rows = []
+    module, logits = model(), model().logits
+
+    def counted(h):
+        rows.append(len(h))
+        return logits(h)
+
+    monkeypatch.setattr(module, "logits", counted)
+    ids = [i % VOCAB for i in range(2 * SCORED + 2)]
+    made = generator()
+    one = made.add(replace(continuation(ids, (0, 1), 0), scored=True))
+    for _ in made.run():
+        pass
+    assert rows == [SCORED, SCORED, 1]
+    with torch.no_grad():
+        wanted = module(torch.tensor([ids]), (0, 1))[0, :-1].log_softmax(-1)
+    own = wanted.gather(1, torch.tensor(ids)[1:, None])[:, 0].numpy()
+    np.testing.assert_allclose(one.reply.logprobs, own, atol=1e-5)
