@@ -22,7 +22,7 @@ from foretoken.models.artefact import Artefact
 from foretoken.models.contract import Array
 from foretoken.models.depth.adaptive import Adaptive
 from foretoken.models.depth.chains import Chain, full
-from foretoken.models.depth.chooser import fitted
+from foretoken.models.depth.chooser import worthwhile
 from foretoken.models.depth.menus import RIGHT, Menu, candidates, chosen, figures
 from foretoken.models.depth.requests import SearchOptions, SearchReply, SearchRequest
 from foretoken.models.depth.trials import GREEDY
@@ -66,7 +66,8 @@ class MenuOptions:
         held_out: share of the rows that the menu is measured on, and not chosen by.
         candidates: chains that are tried on all rows that the menu is chosen by; those that most
             searches found right.
-        chooser: whether one is fitted; it is kept if it beats the menu's first chain.
+        chooser: whether one is fitted; it is kept if it beats the menu's first chain on rows that
+            it has not learned from, of those that the menu is chosen by.
         together: rows that are searched at a time.
         seed: of what is drawn.
 
@@ -273,12 +274,10 @@ class _Building:
         chooser, choices = None, None
         if self._options.chooser and len(self._chains) > 1:
             ids = [self._ids(i) for i in self._own]
-            chooser = await asyncio.to_thread(fitted, ids, self._taught)
+            chooser = await asyncio.to_thread(worthwhile, ids, self._taught)
         if chooser is not None:
             choices = [chooser.choice(self._ids(i)) for i in self._held]
         said = figures(plain, right, self._answers, choices)
-        if choices is None or said["chooser"] <= said["single"]:
-            chooser = None
         said |= {"rows": {"chosen_by": len(self._own), "held_out": len(self._held)}}
         return Menu(self._chains, self._options.short, chooser), said
 

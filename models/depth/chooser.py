@@ -16,10 +16,11 @@ import numpy as np
 from foretoken.errors import InvalidInput, Unsupported
 from foretoken.models.contract import Array
 
-__all__ = ["Chooser", "fitted"]
+__all__ = ["Chooser", "fitted", "worthwhile"]
 
 BUCKETS = 64
 FACTOR = 2654435761  # Knuth's multiplicative hash: 2^32 over the golden ratio
+JUDGED = 4  # of so many prompts, one judges
 STRENGTH = 0.1  # C: the inverse of the penalty on weights
 ROUNDS = 1000
 
@@ -103,3 +104,21 @@ def fitted(prompts: Sequence[Sequence[int]], right: Array) -> Chooser | None:
     every = np.zeros((K, BUCKETS + 1)), np.full(K, -1e9)
     every[0][model.classes_], every[1][model.classes_] = own, biases - own @ scale.mean_
     return Chooser(*every)
+
+
+def worthwhile(prompts: Sequence[Sequence[int]], right: Array) -> Chooser | None:
+    """A fitted chooser, if one is of any use; arguments and errors as for ``fitted``.
+
+    It is judged by every fourth prompt, before those are learned from, too: there it has to name
+    right chains more often than the first one is right.
+    """
+    judging = np.arange(len(prompts)) % JUDGED == 0
+    learned = [ids for ids, judge in zip(prompts, judging, strict=True) if not judge]
+    trial = fitted(learned, right[~judging])
+    if trial is None:
+        return None
+    named = [trial.choice(ids) for ids, judge in zip(prompts, judging, strict=True) if judge]
+    known = right[judging]
+    if known[np.arange(len(known)), named].mean() <= known[:, 0].mean():
+        return None
+    return fitted(prompts, right)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from foretoken.errors import ForetokenError, InternalError
 from foretoken.models.generation import Continuation
 from foretoken.models.tasks import GenerationReply, ScoreReply, Token
 from foretoken.server.engine.generation.prefix import extended, roots
@@ -35,6 +36,7 @@ class Decoding:
     answer: list[Token] = field(default_factory=list)
     finish: str = ""  # why it ended, once it has
     score: ScoreReply | None = None  # of one that is scored, once it is
+    error: ForetokenError | None = None  # that ended it
     reused: int | None = None  # tokens of the prompt that were not computed, once that is known
     # By position of the chain: its blocks, and how many of them others wrote.
     tables: list[list[int]] = field(init=False)
@@ -87,6 +89,14 @@ class Decoding:
             self.reused or 0,
             self.layers,
         )
+
+    def failed(self, error: Exception) -> None:
+        """It ends here, by an error of its own."""
+        self.finish = "error"
+        if isinstance(error, ForetokenError):
+            self.error = error
+        else:
+            self.error = InternalError(f"an answer could not be read: {error}")
 
     def clear(self) -> None:
         """Forget all that was computed but the answer."""

@@ -125,7 +125,7 @@ class Generator:
 
         Returns:
             The requests that now have one token more, and it, or None for those whose tokens are
-            now scored; of those that have ended, ``finish`` says why.
+            now scored, and those that failed; of those that have ended, ``finish`` says why.
         """
         for one in self.admission.admit():
             one.pass_on(self.sizes.chunk)
@@ -172,16 +172,22 @@ class Generator:
                 one.pass_on(self.sizes.chunk)
         return heard
 
-    def _sampled(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token]]:
+    def _sampled(self, batch: Sequence[Decoding]) -> list[tuple[Decoding, Token | None]]:
         rows = [Row(one.work.sampling, one.tokens, one.work.logprobs) for one in batch]
         with self._computing():
             found = sample(self._executor.logits(batch), rows)
-        heard = []
+        heard: list[tuple[Decoding, Token | None]] = []
         for one, drawn in zip(batch, found, strict=True):
             one.tokens.append(drawn.token)
             length, ended = len(one.answer) + 1 == one.work.most, drawn.token in one.work.ends
             said = None if ended else drawn.token
-            text = one.work.reader.read(said, last=length or ended)
+            try:
+                text = one.work.reader.read(said, last=length or ended)
+            except Exception as e:  # of the reader of one, which is no matter of the others'
+                one.failed(e)
+                self.admission.leave(one)
+                heard.append((one, None))
+                continue
             stopped = ended or one.work.reader.stopped
             one.finish = "stop" if stopped else "length" if length else ""
             token = Token(drawn.token, text, drawn.logprob, drawn.likeliest, one.finish)

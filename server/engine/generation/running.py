@@ -180,7 +180,8 @@ class Running:
         until = time.monotonic() + SLICE
         try:
             while self.generator.busy and not events and time.monotonic() < until:
-                events += [(self._inside[one], token) for one, token in self.generator.turn()]
+                told = self.generator.turn()
+                events += [(self._inside[one], one.error or token) for one, token in told]
         except Exception as e:  # whatever a module may raise; what it left behind is nobody's
             error = e if isinstance(e, ForetokenError) else InternalError(f"generation failed: {e}")
             events += [(asked, error) for asked in self._inside.values()]

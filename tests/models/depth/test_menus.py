@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foretoken.errors import InvalidInput
-from foretoken.models.depth.chooser import Chooser, features, fitted
+from foretoken.models.depth.chooser import Chooser, features, fitted, worthwhile
 from foretoken.models.depth.menus import Menu, agreed, candidates, chosen, figures, menu_of
 from foretoken.models.depth.requests import SearchReply, Tried
 
@@ -89,6 +89,18 @@ def test_three_chains_are_told_apart_and_none_needs_no_chooser():
     assert np.mean([chooser.choice(each) == k for each, k in zip(ids, kind, strict=True)]) > 0.95
     assert fitted(ids, np.ones((300, 3), bool)) is None
     assert fitted(ids, np.zeros((300, 3), bool)) is None
+
+
+def test_a_chooser_is_kept_if_it_is_of_use_on_prompts_that_it_has_not_seen():
+    rng = np.random.default_rng(2)
+    ids, right = prompts(200, rng)
+    kept, whole = worthwhile(ids, right), fitted(ids, right)
+    assert [kept.choice(each) for each in ids] == [whole.choice(each) for each in ids]
+    shuffled = right[rng.permutation(len(right))]  # nothing to be learned
+    first = np.concatenate([np.ones((200, 1), bool), shuffled], axis=1)
+    first[::10, 0] = False
+    assert fitted(ids, first) is not None
+    assert worthwhile(ids, first) is None
 
 
 def test_features_count_tokens_and_length():

@@ -153,3 +153,34 @@ async def test_nor_whoever_arrives_while_the_last_turns_are_given_up():
     for each in (first, second):
         with pytest.raises(Unavailable, match="closing"):
             await asyncio.wait_for(each, 5)
+
+
+class Broken:
+    """Reads one token, and no more."""
+
+    stopped = False
+
+    def __init__(self):
+        self.left = 1
+
+    def read(self, token, *, last):
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("no such character")
+        return "?"
+
+
+@awaited
+async def test_a_reader_that_fails_ends_its_own_answer_and_no_other():
+    running = Running(generator(), asyncio.to_thread)
+    works = [continuation([i, 2, 3], (0, 1), 8) for i in range(4)]
+    works[2] = replace(works[2], reader=Broken())
+    tasks = [running.generate(work, ignored, ANYONE) for work in works]
+    replies = await asyncio.gather(*tasks, return_exceptions=True)
+    for i, (work, reply) in enumerate(zip(works, replies, strict=True)):
+        if i == 2:
+            assert isinstance(reply, InternalError)
+            assert "no such character" in str(reply)
+        else:
+            assert_uncached(work, reply.tokens)
+    assert settled(running)
