@@ -66,7 +66,9 @@ def main() -> None:
         plot(args.plot, found)
     if not args.quick:
         minutes = (time.monotonic() - began) / 60
-        keep("cola", {"minutes": minutes, "load": os.getloadavg(), "aims": AIMS, "models": found})
+        keep(
+            args.keep, {"minutes": minutes, "load": os.getloadavg(), "aims": AIMS, "models": found}
+        )
 
 
 def named(folder: Path) -> str:
@@ -85,6 +87,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--random-child", type=float, default=SearchOptions.random_child)
     parser.add_argument("--seed", type=int, default=0, help="of problems, chains and searches")
     parser.add_argument("--quick", action="store_true", help="a tenth of it; not kept")
+    parser.add_argument("--keep", default="cola", help="name of the result")
     parser.add_argument("--plot", type=Path, default=PICTURE, help="draw into this file")
     return parser.parse_args()
 
