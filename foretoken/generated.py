@@ -18,7 +18,8 @@ class Token:
         text: what is certain once it has come, which may be nothing yet, or more than its own.
         logprob: log-softmax of the raw logits, nats.
         likeliest: the likeliest tokens and their ``logprob``, as many as were asked for.
-        finish: why the answer ends with it, "stop" or "length"; empty: it goes on.
+        finish: why the answer ends with it, "stop" or "length"; empty: it goes on. Over the wire
+            the whole answer tells it instead.
     """
 
     id: int
