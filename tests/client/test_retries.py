@@ -83,6 +83,7 @@ def test_every_method_of_ours_is_known_to_be_safe_or_not():
     services = (
         ("curves", "Curves"),
         ("embeddings", "Embeddings"),
+        ("generation", "Generation"),
         ("registry", "Registry"),
         ("sequences", "Sequences"),
         ("tabular", "Tabular"),
@@ -93,6 +94,7 @@ def test_every_method_of_ours_is_known_to_be_safe_or_not():
         assert ours <= set(declared)
     changing = {m.name for m in METHODS.values() if not m.safe}
     assert changing == {
+        "Search",
         "Watch",
         "Stream",
         "PredictStream",
