@@ -49,7 +49,7 @@ def _bars(axes: Axes, said: Mapping[str, Any], order: list[str]) -> None:
         label = kind if share is None else f"{kind} ({share:.0%})"
         axes.bar(left, heights, width, color=COLOURS[kind], label=label)
     axes.set_xticks(range(len(order)), order, rotation=60)
-    axes.set_ylim(0, 1.05)
+    axes.set_ylim(0, 1.3)
     axes.set_ylabel("share", fontsize=8)
 
 
