@@ -7,9 +7,12 @@ differ, and blocks are too few for all, so that requests are preempted meanwhile
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
+from collections import Counter
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +25,7 @@ from tests.load.watching import SHARED, live, total, until
 from tests.serving import serving
 from tests.toys import cola
 
+RESULT = Path(__file__).resolve().parents[2] / "benchmarks/results/generation_cancelled.json"
 LAYERS, POSITIONS = cola.CONFIG["shape"]["layers"], 2048
 ENDLESS = {"positions": POSITIONS, "generation": {"ends": [], "sample": False}}
 FREE = "foretoken_kv_blocks_free"
@@ -134,7 +138,8 @@ def alone(model, prompt: str, chain: tuple[int, ...]) -> list[int]:
     return ids[begin:]
 
 
-def expect_undisturbed(server, model, leaving: int, staying: int) -> None:
+def expect_undisturbed(server, model, leaving: int, staying: int) -> dict[str, object]:
+    """Whoever stays hears what it would alone, and nothing is kept; gives the figures."""
     assert until(lambda: total(server, FREE) == 2 * BLOCKS), "the start value"
     seen = asyncio.run(streams(server.address, leaving, staying))
     assert len(seen.cancelled) == leaving
@@ -146,6 +151,15 @@ def expect_undisturbed(server, model, leaving: int, staying: int) -> None:
     assert until(lambda: total(server, FREE) == 2 * BLOCKS), "blocks are kept"
     assert until(lambda: live(server) == 0), "a stream lives on"
     assert total(server, "foretoken_sessions_live") == 0
+    return {
+        "streams cancelled": dict(Counter(seen.cancelled)),
+        "streams beside them": staying,
+        "their answers, all as alone": len(seen.answers),
+        "requests preempted": int(total(server, "foretoken_preemptions_total")),
+        "blocks at the start": 2 * BLOCKS,
+        "blocks that were kept": 0,
+        "live sessions afterwards": 0,
+    }
 
 
 def test_cancelled_streams_disturb_nobody(server, model):
@@ -154,4 +168,5 @@ def test_cancelled_streams_disturb_nobody(server, model):
 
 @pytest.mark.slow
 def test_five_hundred_cancelled_streams_disturb_nobody(server, model):
-    expect_undisturbed(server, model, 500, 50)
+    figures = expect_undisturbed(server, model, 500, 50)
+    RESULT.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
