@@ -2,14 +2,15 @@
 
     python -m benchmarks.cola [--model FOLDER ...] [--simulations N] [--quick] [--plot FILE]
 
-For each model: levels are chosen at which it answers 30 to 70 % as it was trained; then chains are
-searched, with the right answer as the label, for 300 problems that it answers wrong and 150 that it
-answers right. Counted are wrong ones for which a chain answers right, and right ones for which a
-shorter chain does. Beside that: as many different random chains of one to three edits; the same
-search for the answer of another problem of the level, which says how often an answer is found that
-is not there to be known; and menus of chains that are chosen on half of the problems and measured
-on the other half: any of K right, the answer that most agree on, a chooser, the best chain alone.
-A search uses the answer: its shares are bounds, not what a server attains without a verifier.
+For each model: levels are chosen of which it answers 30 to 70 % on average as it was trained, and
+none always, never, or by guessing; then chains are searched, with the right answer as the label,
+for 300 problems that it answers wrong and 150 that it answers right. Counted are wrong ones for
+which a chain answers right, and right ones for which a shorter chain does. Beside that: as many
+different random chains of one to three edits; the same search for the answer of another problem of
+the level, which says how often an answer is found that is not there to be known; and menus of
+chains that are chosen on half of the problems and measured on the other half: any of K right, the
+answer that most agree on, a chooser, the best chain alone. A search uses the answer: its shares are
+bounds, not what a server attains without a verifier.
 
 All of it goes through a plane, which batches layers over chains; models run side by side, each in a
 process with one thread.

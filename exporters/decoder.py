@@ -4,7 +4,7 @@ They are written node by node: a block is a handful of operators, and tracing on
 for each start of a server. ``tests/server/runtimes/test_blocks.py`` holds them to the module.
 
 Letters: N tokens, W width, H heads of queries, K heads of keys and values, D head width, F hidden
-width of the gated MLP, V tokens of the vocabulary.
+width of the gated MLP.
 """
 
 from __future__ import annotations

@@ -13,19 +13,7 @@ __all__ = ["decode_attention"]
 def decode_attention(
     q: Tensor, keys: Tensor, values: Tensor, tables: Tensor, seen: Tensor
 ) -> Tensor:
-    """``reference.decode_attention``, by the Triton kernel where there is a GPU.
-
-    Args:
-        q: [B, T, H, D], not scaled; head h reads head h // G of keys.
-        keys: [P, s, K, D]; those of the last T tokens are there, too.
-        values: [P, s, K, D].
-        tables: integers [B, M], each row's blocks in order, filled up with any block.
-        seen: integers [B], tokens of each row, at least T. What lies after them in blocks may be
-            anything, NaN too.
-
-    Returns:
-        [B, T, H, D], in the dtype of ``values``.
-    """
+    """``reference.decode_attention``, by the Triton kernel where there is a GPU; takes the same."""
     if not by_kernel(q, keys, values):
         return reference.decode_attention(q, keys, values, tables, seen)
     from foretoken.kernels.decode_attention import triton  # noqa: PLC0415  (Linux only)

@@ -3,107 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
-import grpc
 import numpy as np
 import pytest
 
-from foretoken import AsyncClient
-from foretoken.errors import Cancelled, DeadlineExceeded, PermissionDenied, Unauthenticated
+from foretoken.errors import Cancelled, DeadlineExceeded
 from foretoken.models.cola.vocabulary import VOCABULARY
-from foretoken.models.depth.requests import SearchOptions, SearchRequest
-from foretoken.models.depth.verifiers import Matches
 from foretoken.models.generation import Sampling
 from foretoken.models.tasks import GenerationRequest
 from foretoken.proto import generation as wire
-from foretoken.server.admin import Admin
-from foretoken.server.doors.generation import generation
-from foretoken.server.plane import Plane
-from foretoken.server.registry.registry import Registry
-from foretoken.server.settings import load_settings
-from foretoken.server.terms import LOCAL, Caller, Scope
 from tests.asynchronous import awaited
-from tests.server.doors.answering import answering
-from tests.server.doors.serving import serving
-from tests.toy_families import toy_families
-from tests.toys import cola
-
-SERVICE = "/foretoken.v1.Generation/"
-LAYERS, POSITIONS = cola.CONFIG["shape"]["layers"], cola.CONFIG["positions"]
-WHOLE = tuple(range(LAYERS))
-PROMPT = "12+34="
+from tests.server.doors.generation_port import (
+    LAYERS,
+    POSITIONS,
+    PROMPT,
+    WHOLE,
+    door,
+    freed,
+    ids,
+    refused,
+    registered,
+    request,
+    text,
+)
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory, published):
-    folder = tmp_path_factory.mktemp("generation")
-    with toy_families(folder), Registry.open(folder / "data") as registry:
-        registry.register("sums", cola.written(cola.made(), tmp_path_factory.mktemp("sums")))
-        registry.register("mute", published("cola"))
-        registry.register("texts", published("stateless"))
-        yield registry
-
-
-async def _nothing():
-    return None
-
-
-def served(plane, settings):
-    return generation(plane, Admin(plane, _nothing, settings.upload_bytes), settings)
-
-
-@contextlib.asynccontextmanager
-async def door(registry, **given):
-    """What ``answering`` gives, with calls of the wire's own messages."""
-    async with (
-        answering(served, registry, **given) as ours,
-        grpc.aio.insecure_channel(ours.address) as channel,
-    ):
-
-        def method(kind, name, reply):
-            return kind(SERVICE + name, lambda said: said.SerializeToString(), reply.FromString)
-
-        ours.generate = method(channel.unary_stream, "Generate", wire.GenerateResponse)
-        ours.search = method(channel.unary_stream, "Search", wire.SearchResponse)
-        ours.score = method(channel.unary_unary, "Score", wire.ScoreResponse)
-        ours.tokenize = method(channel.unary_unary, "Tokenize", wire.TokenizeResponse)
-        yield ours
-
-
-def text(prompt=PROMPT):
-    return wire.Prompt(text=prompt if isinstance(prompt, bytes) else prompt.encode())
-
-
-def ids(*given):
-    return wire.Prompt(tokens=wire.Tokens(ids=given))
-
-
-def request(prompt=None, model="sums", chain=None, **fields):
-    if chain is not None:
-        fields["chain"] = wire.Chain(layers=chain)
-    return wire.GenerateRequest(model=model, prompt=prompt or text(), **fields)
-
-
-async def _whole(call):
-    if hasattr(call, "read"):
-        return [each async for each in call]
-    return await call
-
-
-async def refused(call):
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await _whole(call)
-    trailers = dict(caught.value.trailing_metadata())
-    return caught.value.code().name, trailers["foretoken-error"], caught.value.details()
-
-
-async def freed(ours, model="sums"):
-    """Wait until the model keeps nothing of any request."""
-    generator = (await ours.plane.describe(model)).generator
-    async with asyncio.timeout(20):
-        while generator.busy or generator.blocks.free < generator.blocks.count:
-            await asyncio.sleep(0.005)
+    with registered(tmp_path_factory, published) as made:
+        yield made
 
 
 @awaited
@@ -372,135 +300,3 @@ async def test_the_task_that_awaits_a_token_may_be_cancelled(registry):
         with pytest.raises((asyncio.CancelledError, Cancelled)):
             await task
         await freed(ours)
-
-
-# -- searches -------------------------------------------------------------------------------------
-
-
-@awaited
-async def test_a_search_tells_how_far_it_is_and_what_it_has_found(registry):
-    async with door(registry) as ours:
-        problem = wire.Problem(prompt=text(), verifier=wire.Verifier(pattern="[0-9]"))
-        options = wire.SearchOptions(simulations=40, together=8)
-        asked = wire.SearchRequest(model="sums", problem=problem, max_tokens=2, options=options)
-        *progress, found = [each async for each in ours.search(asked)]
-        assert [each.WhichOneof("message") for each in progress] == ["progress"] * len(progress)
-        assert progress[-1].progress.simulations == 40
-        found = found.found
-        assert progress[-1].progress.tried == len(found.tried)
-        assert (found.layers, found.model, found.version) == (LAYERS, "sums", 1)
-        assert tuple(found.tried[0].chain.layers) == WHOLE
-        (wanted,) = (
-            await ours.plane.predict(
-                "sums",
-                [SearchRequest(PROMPT, Matches("[0-9]"), 2, SearchOptions(40, together=8))],
-            )
-        ).replies
-        assert [(tuple(t.chain.layers), t.reward) for t in found.tried] == [
-            (t.chain, t.reward) for t in wanted.tried
-        ]
-        sure = await ours.client.search("sums", PROMPT, confident=True, simulations=5)
-        assert 0 < sure.best.reward <= 1
-
-
-def rows(count):
-    exact = wire.Verifier(pattern="[0-9]")
-    return [wire.Labelled(prompt=f"{i}+{i}=".encode(), verifier=exact) for i in range(count)]
-
-
-@awaited
-async def test_rows_make_a_menu_that_is_stored_beside_what_serves(registry):
-    async with door(registry) as ours:
-        heard = []
-        said = [{"prompt": f"{i}+{i}=", "pattern": "[0-9]"} for i in range(8)]
-        menu = await ours.client.search_rows(
-            "sums", said, 3, 0.25, 2, 20, heard=heard.append, short=2
-        )
-        assert {each.stage for each in heard} == {"search", "choose", "measure"}
-        searched = [each for each in heard if each.stage == "search"]
-        assert sorted(each.row for each in searched) == sorted({each.row for each in searched})
-        assert all(each.total == len(searched) == 6 for each in searched)
-        assert all(each.layers == LAYERS and each.tried for each in searched)
-        assert menu.model == "sums"
-        assert 1 <= len(menu.chains) <= 3
-        assert menu.figures["rows"] == {"chosen_by": 6, "held_out": 2}
-        assert registry.resolve("sums").number == 1
-        child = registry.resolve(menu.ref)
-        assert (child.parent.name, child.parent.number) == ("sums", 1)
-        answer = ours.client.generate(menu.ref, PROMPT, policy="menu", max_tokens=2)
-        async for _ in answer:
-            pass
-        assert answer.reply.chain in menu.chains
-
-
-@awaited
-async def test_whoever_leaves_a_search_ends_it(registry):
-    async with door(registry) as ours:
-        versions = len(registry.versions("sums"))
-        problems = wire.Problems(rows=rows(50))
-        problem = wire.Problem(prompt=text(), verifier=wire.Verifier(pattern="never"))
-        for what in ({"problems": problems}, {"problem": problem}):
-            options = wire.SearchOptions(simulations=5000, together=4)
-            call = ours.search(wire.SearchRequest(model="sums", options=options, **what))
-            if "problem" in what:
-                await call.read()
-            else:
-                await asyncio.sleep(0.2)
-            call.cancel()
-            await freed(ours)
-        assert len(registry.versions("sums")) == versions
-
-
-class _Predicts:
-    """Lets everybody predict, and nobody change the registry."""
-
-    def caller(self, metadata, peer, scope):
-        if scope is Scope.ADMIN:
-            raise PermissionDenied("this call needs the scope 'admin'")
-        return Caller("anna", frozenset({Scope.PREDICT}))
-
-
-@awaited
-async def test_menus_are_made_by_those_who_may_change_the_registry(registry):
-    settings = load_settings()
-    plane = Plane(registry, settings)
-    async with (
-        serving(served(plane, settings), gate=_Predicts()) as listening,
-        AsyncClient(f"127.0.0.1:{listening.port}") as client,
-    ):
-        assert await client.search("sums", PROMPT, answer="1", simulations=2)
-        with pytest.raises(PermissionDenied, match="'admin'"):
-            await client.search_rows("sums", [{"prompt": "1", "answer": "1"}] * 2)
-    await plane.close()
-
-
-class _Revoking:
-    """A gate whose only token can be revoked."""
-
-    revoked = False
-
-    def caller(self, metadata, peer, scope):
-        if self.revoked:
-            raise Unauthenticated("no valid token")
-        return LOCAL
-
-
-@awaited
-async def test_a_menu_ends_with_the_token_that_began_it(registry):
-    settings, gate, stages = load_settings(), _Revoking(), []
-    plane, versions = Plane(registry, settings), len(registry.versions("sums"))
-
-    def heard(done):
-        stages.append(done.stage)
-        gate.revoked = True
-
-    async with (
-        serving(served(plane, settings), gate=gate) as listening,
-        AsyncClient(f"127.0.0.1:{listening.port}") as client,
-    ):
-        said = [{"prompt": f"{i}+{i}=", "pattern": "[0-9]"} for i in range(8)]
-        with pytest.raises(Unauthenticated):
-            await client.search_rows("sums", said, 3, 0.5, 2, 4, heard=heard)
-    assert set(stages) == {"search"}
-    assert len(registry.versions("sums")) == versions
-    await plane.close()
